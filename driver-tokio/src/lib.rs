@@ -1,0 +1,1 @@
+//! mosaik on tokio (being built).

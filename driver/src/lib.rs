@@ -1,0 +1,3 @@
+//! Application handles and the event loop (being built).
+pub mod runtime;
+pub mod transport;

@@ -1,0 +1,111 @@
+//! Every bound, with its unit and its reason. A queue whose limit is not here is a defect.
+
+use core::time::Duration;
+
+// --- node -------------------------------------------------------------------------------------
+
+/// Internal events that one step may pass between siblings before we call it a loop.
+pub const HOPS: usize = 100_000;
+/// Requests of the application that may wait for their reply at once.
+pub const REQUESTS: usize = 4_096;
+
+// --- links ------------------------------------------------------------------------------------
+
+/// Admitted links of one node. A link costs tens of KiB in the transport.
+pub const LINKS: usize = 1_024;
+/// Links that have not finished their hello. Bounds what strangers can make us hold.
+pub const HANDSHAKES: usize = 256;
+/// Time from the first packet of a link to its hello.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Channels that one peer may have open with us.
+pub const CHANNELS_PER_LINK: usize = 1_024;
+/// Channels of one peer whose first byte has not arrived.
+pub const UNNAMED_CHANNELS_PER_LINK: usize = 64;
+/// Bytes handed to a channel and not yet drained by the transport. A core never exceeds it by more
+/// than one frame.
+pub const CHANNEL_DEBT: u64 = 256 * 1024;
+/// First wait before a peer is dialled again; doubles up to [`REDIAL_MAX`].
+pub const REDIAL_MIN: Duration = Duration::from_millis(250);
+/// Longest wait between dials while somebody wants the peer.
+pub const REDIAL_MAX: Duration = Duration::from_secs(5);
+/// Addresses tried for one peer.
+pub const ADDRS_PER_PEER: usize = 16;
+/// Peers with a dial in progress. Others wait their turn.
+pub const DIALS: usize = 128;
+
+// --- discovery --------------------------------------------------------------------------------
+
+/// A signed entry with everything in it. A TDX quote is 5–8 kB, so several fit.
+pub const ENTRY_BYTES: usize = 64 * 1024;
+/// Tags, streams, functions and groups that one entry lists, each.
+pub const ENTRY_LIST: usize = 1_024;
+/// Tickets in one entry.
+pub const ENTRY_TICKETS: usize = 64;
+/// Peers in the catalog, tombstones included.
+pub const CATALOG_PEERS: usize = 16_384;
+/// Unsigned entries that the application inserted.
+pub const UNSIGNED_PEERS: usize = 4_096;
+/// A tombstone outlives every copy of the entry that it ends.
+pub const TOMBSTONE_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// An entry whose wall time is further ahead of ours than this is refused, on every path.
+pub const DRIFT_MAX: Duration = Duration::from_secs(50);
+/// Payload of one control frame that carries catalog items or their versions.
+pub const SYNC_FRAME_BYTES: u32 = 128 * 1024;
+/// Peers to whom a node keeps a link only because it knows them: everybody up to this number.
+pub const FULL_MESH_PEERS: usize = 32;
+/// Links to random peers (besides the neighbours on the ring) beyond [`FULL_MESH_PEERS`].
+pub const RANDOM_LINKS: usize = 6;
+/// How long a peer that cannot be reached any more stays in the catalog.
+pub const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// First wait before a peer that was given up is dialled again; doubles up to [`REVIVE_MAX`].
+pub const REVIVE_MIN: Duration = Duration::from_secs(60);
+/// Longest wait between dials to a peer that was given up.
+pub const REVIVE_MAX: Duration = Duration::from_secs(600);
+/// Suspicions of others that a node checks per second, by dialling the suspect itself.
+pub const CHECKS_PER_SECOND: u32 = 64;
+/// Age at which a node that is still alone starts to look for its network by itself.
+pub const LONELY_AFTER: Duration = Duration::from_secs(8);
+/// Time for `sync_with`, from the call to its reply.
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a shutdown gives to farewells before links are cut.
+pub const FAREWELL: Duration = Duration::from_millis(500);
+
+// --- streams ----------------------------------------------------------------------------------
+
+/// One encoded item. Larger ones are refused at the sender.
+pub const ITEM_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes at which the taker closes a batch. Small writes are slow (`datapath.md` §3, rule 4).
+pub const BATCH_BYTES: u32 = 64 * 1024;
+/// Items of one producer that wait in its lane, unless `with_buffer_size` says otherwise.
+pub const BUFFER_ITEMS: usize = 1_024;
+/// Bytes that wait in a producer's lane. One item may exceed it when the lane is empty.
+pub const LANE_BYTES: usize = 1024 * 1024;
+/// Items that a producer keeps: not yet sent to the slowest consumer, and the tail for resuming.
+pub const TAIL_ITEMS: u64 = 128 * 1024;
+/// Bytes that a producer keeps, as above.
+pub const TAIL_BYTES: u64 = 4 * 1024 * 1024;
+/// Items that a consumer lets each producer send ahead of what the application took.
+pub const WINDOW_ITEMS: u64 = 32 * 1024;
+/// Bytes that a consumer lets each producer send ahead. One larger item may use a free window.
+pub const WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// A consumer that keeps its window full for longer than this is cut off (`STREAM_TOO_SLOW`).
+pub const LAG_TIMEOUT: Duration = Duration::from_secs(5);
+/// First wait of a refused consumer; doubles up to [`RESUBSCRIBE_MAX`].
+pub const RESUBSCRIBE_MIN: Duration = Duration::from_millis(50);
+/// Longest wait of a refused consumer.
+pub const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
+/// Time from the opening of a stream channel to the producer's answer.
+pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Local producers and consumers, each.
+pub const STREAMS: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A window that a tail cannot hold would make resuming without a gap impossible.
+    #[test]
+    fn the_tail_holds_a_window() {
+        const { assert!(TAIL_ITEMS >= 2 * WINDOW_ITEMS && TAIL_BYTES >= 2 * WINDOW_BYTES) };
+    }
+}

@@ -1,0 +1,7 @@
+//! One authenticated connection per pair of peers.
+
+mod vocabulary;
+
+pub use self::vocabulary::{
+    Action, Counter, DialError, DownReason, Env, Event, Interest, Path, Paths,
+};

@@ -1,0 +1,1 @@
+//! mosaik (being built).
