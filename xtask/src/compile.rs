@@ -1,0 +1,79 @@
+//! The chores that let cargo judge: fmt, clippy, test, doc, nostd, examples; and the fixer.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    command::{self, cargo, cargo_with},
+    finding::Finding,
+};
+
+/// A target without an operating system.
+const BARE: &str = "thumbv7m-none-eabi";
+/// The example that the README begins with, and a word of what it prints.
+const QUICKSTART: (&str, &str) = ("quickstart", "21.5");
+const QUICKSTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// Is everything formatted?
+pub(crate) fn fmt(root: &Path) -> Vec<Finding> {
+    cargo(root, "fmt --all --check")
+}
+
+/// Does clippy have anything to say?
+pub(crate) fn clippy(root: &Path) -> Vec<Finding> {
+    let mut found = cargo(root, "clippy --locked --workspace --all-targets -- -D warnings");
+    found.extend(cargo(
+        root,
+        "clippy --locked -p mosaik --all-targets --features prometheus -- -D warnings",
+    ));
+    found
+}
+
+/// Do the tests pass?
+pub(crate) fn test(root: &Path) -> Vec<Finding> {
+    cargo(root, "test --workspace")
+}
+
+/// Does every page of the documentation build, with every link?
+pub(crate) fn doc(root: &Path) -> Vec<Finding> {
+    cargo_with(root, "doc --locked --workspace --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+/// Do the cores build without an operating system, and alone with their tests?
+pub(crate) fn nostd(root: &Path) -> Vec<Finding> {
+    // In the workspace other crates switch proto's features on; alone it has none.
+    let mut found = cargo(root, "check --locked -p mosaik-proto --all-targets");
+    let installed = command::capture(root, "rustup", &["target", "list", "--installed"]);
+    let here = installed.is_ok_and(|list| list.lines().any(|line| line.trim() == BARE));
+    if here || command::run(root, "rustup", &["target", "add", BARE], &[]).is_empty() {
+        found.extend(cargo(root, &format!("build --locked -p mosaik-proto --target {BARE}")));
+    } else {
+        println!("skipped: target cannot be had ({BARE})");
+    }
+    found
+}
+
+/// Do the examples build, and does the first one print what the README promises?
+pub(crate) fn examples(root: &Path) -> Vec<Finding> {
+    let (name, expected) = QUICKSTART;
+    let mut found = cargo(root, "build --locked --examples");
+    if !found.is_empty() {
+        return found;
+    }
+    let args = ["run", "-q", "--example", name];
+    match command::capture_within(root, "cargo", &args, QUICKSTART_LIMIT) {
+        Ok(printed) if printed.contains(expected) => print!("{printed}"),
+        Ok(printed) => {
+            found.push(Finding::new(name, format!("printed {printed:?}, not {expected}")))
+        }
+        Err(finding) => found.push(finding),
+    }
+    found
+}
+
+/// Rewrites what fmt and clippy can mend by themselves.
+pub(crate) fn fix(root: &Path) -> Vec<Finding> {
+    let mut found =
+        cargo(root, "clippy --workspace --all-targets --fix --allow-dirty --allow-staged");
+    found.extend(cargo(root, "fmt --all"));
+    found
+}
