@@ -1,1 +1,5 @@
-//! mosaik on tokio (being built).
+//! mosaik on tokio.
+
+mod runtime;
+
+pub use runtime::{TokioRuntime, TokioTimer};

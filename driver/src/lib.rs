@@ -1,3 +1,4 @@
 //! Application handles and the event loop (being built).
+pub mod quic;
 pub mod runtime;
 pub mod transport;
