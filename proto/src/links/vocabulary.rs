@@ -158,7 +158,7 @@ pub enum Event {
         /// Its payload.
         payload: Bytes,
     },
-    /// A sibling opens a channel; it chose the id through [`Paths`]-independent allocation.
+    /// A sibling opens a channel under an id from its own range of [`ChannelId::core`].
     Open {
         /// The link.
         link: LinkId,
@@ -316,6 +316,13 @@ pub enum Action {
         protocol: Protocol,
         /// Why.
         reason: DownReason,
+    },
+    /// To the host: a link was admitted, has a new round-trip time, or (`None`) ended.
+    Path {
+        /// The peer.
+        peer: PeerId,
+        /// The round-trip time.
+        rtt: Option<Duration>,
     },
     /// To the host: a number to count.
     Count(Counter),

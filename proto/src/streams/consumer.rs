@@ -1,0 +1,323 @@
+//! A local consumer: whom it follows, and what it hands to the application.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use bytes::Bytes;
+
+use super::{
+    Action, Change, ConsumerConfig, Counter, Delivery, Owner, State,
+    context::{Cx, Route, Timer},
+    frames::{self, Credit, Position},
+    incoming::{Arrival, Incoming, Phase, Violation},
+    item,
+};
+use crate::{
+    discovery::PeerEntry,
+    ids::{ConsumerId, PeerId, SubscriptionId},
+    limits,
+    links::DownReason,
+    wire::{CloseCode, FrameReader},
+};
+
+/// One local consumer.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    id: ConsumerId,
+    pub(super) config: ConsumerConfig,
+    producers: BTreeMap<PeerId, Incoming>,
+    online: bool,
+}
+
+impl Consumer {
+    /// Opens a consumer and begins to follow all producers that are known.
+    pub(super) fn open(id: ConsumerId, config: ConsumerConfig, cx: &mut Cx<'_>) -> Self {
+        let mut consumer = Self { id, config, producers: BTreeMap::new(), online: false };
+        consumer.update_online(cx);
+        let stream = consumer.config.stream;
+        let known: Vec<_> =
+            cx.env.catalog.peers().filter(|e| e.streams().contains(&stream)).collect();
+        for entry in known {
+            consumer.consider(&entry.id(), Some(entry), cx);
+        }
+        consumer
+    }
+
+    const fn owner(&self) -> Owner {
+        Owner::Consumer(self.id)
+    }
+
+    /// The peers that it follows.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.producers.keys().copied()
+    }
+
+    pub(super) fn follows(&self, peer: &PeerId) -> bool {
+        self.producers.contains_key(peer)
+    }
+
+    /// STR-02: looks at a peer anew: follow it, go on, or leave it.
+    pub(super) fn consider(&mut self, peer: &PeerId, entry: Option<&PeerEntry>, cx: &mut Cx<'_>) {
+        let eligible = entry.filter(|entry| self.is_eligible(entry, cx));
+        let Some(entry) = eligible else { return self.leave(peer, CloseCode::CANCELLED, cx) };
+        let window = Credit { items: self.config.window_items, bytes: self.config.window_bytes };
+        if !self.producers.contains_key(peer) {
+            let subscription = cx.next_subscription();
+            self.producers.insert(*peer, Incoming::new(subscription, entry.clone(), window));
+            cx.want(*peer);
+        }
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        let changed = incoming.entry != *entry;
+        incoming.entry = entry.clone();
+        match incoming.phase {
+            Phase::Unlinked => {
+                self.list(peer, true, cx);
+                self.attempt(peer, cx);
+            }
+            // The entry changed, so the reason of the refusal may be gone.
+            Phase::Waiting => self.attempt(peer, cx),
+            Phase::Subscribing(..) | Phase::Active(..) if changed => self.list(peer, true, cx),
+            Phase::Subscribing(..) | Phase::Active(..) => {}
+        }
+        self.check_tickets(peer, cx);
+        self.update_online(cx);
+    }
+
+    fn is_eligible(&self, entry: &PeerEntry, cx: &Cx<'_>) -> bool {
+        entry.streams().contains(&self.config.stream)
+            && self.config.require.accepts(&cx.info(entry))
+            && cx.tickets(&self.config.validators, entry).is_ok()
+    }
+
+    /// Subscribes if there is a link; else waits for one.
+    pub(super) fn attempt(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        if incoming.channel().is_some() {
+            return;
+        }
+        let timer = Timer::Attempt(self.id, *peer);
+        let Some(path) = cx.env.paths.get(peer).copied() else {
+            incoming.phase = Phase::Unlinked;
+            return cx.set_timer(timer, None);
+        };
+        let channel = cx.open(path.link, Route::Consumer(self.id, *peer));
+        let subscribe = incoming.subscribe(self.config.stream, self.config.criteria);
+        incoming.phase = Phase::Subscribing(channel, FrameReader::new());
+        let (head, body) = frames::message(frames::SUBSCRIBE, &subscribe);
+        cx.out.push(Action::Write { channel, head, body });
+        cx.set_timer(timer, Some(cx.now() + limits::SUBSCRIBE_TIMEOUT));
+    }
+
+    /// The attempt timer of a peer fired: the answer is overdue, or the wait is over.
+    pub(super) fn on_attempt_timer(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get(peer) else { return };
+        match incoming.phase {
+            Phase::Subscribing(channel, _) => {
+                cx.out.push(Action::Close { channel, code: CloseCode::TIMEOUT });
+                self.interrupted(peer, cx);
+            }
+            Phase::Waiting | Phase::Unlinked => self.attempt(peer, cx),
+            Phase::Active(..) => {}
+        }
+    }
+
+    /// The channel to a producer ended by the other end.
+    pub(super) fn on_channel_down(&mut self, peer: &PeerId, reason: DownReason, cx: &mut Cx<'_>) {
+        tracing::debug!(?peer, ?reason, "subscription ended");
+        self.interrupted(peer, cx);
+    }
+
+    /// The link to a producer is gone; its channels were before.
+    pub(super) fn on_disconnected(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        if incoming.channel().is_none() {
+            incoming.phase = Phase::Unlinked;
+            cx.set_timer(Timer::Attempt(self.id, *peer), None);
+        }
+    }
+
+    /// A frame from a producer.
+    pub(super) fn on_frame(&mut self, peer: &PeerId, kind: u8, payload: Bytes, cx: &mut Cx<'_>) {
+        let result = match kind {
+            frames::ACCEPT => self.on_accept(peer, &payload, cx),
+            frames::ITEMS => self.on_items(peer, payload, cx),
+            _ => Err(Violation),
+        };
+        if result.is_err() {
+            self.on_violation(peer, cx);
+        }
+    }
+
+    /// The producer broke the protocol: ends the channel, and waits before the next attempt.
+    pub(super) fn on_violation(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        cx.out.push(Action::Count(Counter::Violation(self.config.stream)));
+        if let Some(channel) = self.producers.get(peer).and_then(Incoming::channel) {
+            cx.out.push(Action::Close { channel, code: CloseCode::PROTOCOL_VIOLATION });
+        }
+        self.interrupted(peer, cx);
+    }
+
+    /// The reader of the channel to a producer.
+    pub(super) fn reader(&mut self, peer: &PeerId) -> Option<&mut FrameReader> {
+        match &mut self.producers.get_mut(peer)?.phase {
+            Phase::Subscribing(_, reader) | Phase::Active(_, reader) => Some(reader),
+            Phase::Unlinked | Phase::Waiting => None,
+        }
+    }
+
+    fn on_accept(
+        &mut self,
+        peer: &PeerId,
+        payload: &[u8],
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Violation> {
+        let incoming = self.producers.get_mut(peer).ok_or(Violation)?;
+        if !matches!(incoming.phase, Phase::Subscribing(..)) {
+            return Err(Violation);
+        }
+        let start = frames::read::<Position>(payload).map_err(|_| Violation)?;
+        let arrival = incoming.accepted(start)?;
+        let phase = core::mem::replace(&mut incoming.phase, Phase::Unlinked);
+        if let Phase::Subscribing(channel, reader) = phase {
+            incoming.phase = Phase::Active(channel, reader);
+        }
+        cx.set_timer(Timer::Attempt(self.id, *peer), None);
+        self.list(peer, true, cx);
+        self.report(peer, arrival, cx);
+        self.update_online(cx);
+        Ok(())
+    }
+
+    fn on_items(
+        &mut self,
+        peer: &PeerId,
+        payload: Bytes,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Violation> {
+        let incoming = self.producers.get_mut(peer).ok_or(Violation)?;
+        if !incoming.is_active() {
+            return Err(Violation);
+        }
+        let (first, items, data) = frames::read_items(payload).map_err(|_| Violation)?;
+        let whole = item::prefix(&data, 0, u64::from(items), u64::MAX, usize::MAX)
+            .ok()
+            .filter(|prefix| prefix.items == items && prefix.end == data.len())
+            .ok_or(Violation)?;
+        let arrival = incoming.receive(first, items, whole.payload)?;
+        let subscription = incoming.subscription;
+        let delivered = incoming.delivered;
+        self.report(peer, arrival, cx);
+        let delivery = Delivery { consumer: self.id, subscription, first, items, data };
+        cx.out.push(Action::Deliver(delivery));
+        let (owner, Credit { items, bytes }) = (self.owner(), delivered);
+        cx.publish(Change::Progress { owner, subscription, items, bytes });
+        Ok(())
+    }
+
+    /// The application took items: running totals of one subscription.
+    pub(super) fn on_consumed(
+        &mut self,
+        subscription: SubscriptionId,
+        total: Credit,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(incoming) =
+            self.producers.values_mut().find(|incoming| incoming.subscription == subscription)
+        else {
+            return;
+        };
+        if let (Some(grant), Some(channel)) = (incoming.consumed(total), incoming.channel()) {
+            let (head, body) = frames::message(frames::CREDIT, &grant);
+            cx.out.push(Action::Write { channel, head, body });
+        }
+    }
+
+    /// STR-11: leaves a producer whose tickets are over, or says when to look again.
+    pub(super) fn check_tickets(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get(peer) else { return };
+        if self.config.validators.is_empty() {
+            return;
+        }
+        match cx.tickets(&self.config.validators, &incoming.entry) {
+            Ok(expiration) => {
+                let at = cx.ticket_check(expiration);
+                cx.set_timer(Timer::ProducerTickets(self.id, *peer), at);
+            }
+            Err(_) => self.leave(peer, CloseCode::STREAM_NOT_ALLOWED, cx),
+        }
+    }
+
+    /// Stops following a peer.
+    pub(super) fn leave(&mut self, peer: &PeerId, code: CloseCode, cx: &mut Cx<'_>) {
+        if let Some(channel) = self.producers.get(peer).and_then(Incoming::channel) {
+            cx.shared.routes.remove(&channel);
+            cx.out.push(Action::Close { channel, code });
+        }
+        self.list(peer, false, cx);
+        if self.producers.remove(peer).is_some() {
+            cx.set_timer(Timer::Attempt(self.id, *peer), None);
+            cx.set_timer(Timer::ProducerTickets(self.id, *peer), None);
+            cx.unwant(*peer);
+            self.update_online(cx);
+        }
+    }
+
+    /// The handle is gone, or the node ends.
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
+        for peer in self.peers().collect::<Vec<_>>() {
+            self.leave(&peer, CloseCode::CANCELLED, cx);
+        }
+    }
+
+    /// The channel is of no use any more: not listed, tried again after a while (STR-10).
+    fn interrupted(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        if let Some(channel) = incoming.channel() {
+            cx.shared.routes.remove(&channel);
+        }
+        let doubled = limits::RESUBSCRIBE_MIN * (1 << incoming.failures.min(8));
+        let wait = cx.shared.rng.jittered(doubled.min(limits::RESUBSCRIBE_MAX), 4);
+        let wait = wait.max(limits::RESUBSCRIBE_MIN);
+        incoming.failures = incoming.failures.saturating_add(1);
+        let at = cx.now() + wait;
+        incoming.phase = Phase::Waiting;
+        cx.set_timer(Timer::Attempt(self.id, *peer), Some(at));
+        self.list(peer, false, cx);
+        self.update_online(cx);
+    }
+
+    /// Shows a subscription to the application as it is now, or hides it.
+    fn list(&mut self, peer: &PeerId, show: bool, cx: &mut Cx<'_>) {
+        let owner = self.owner();
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        let subscription = incoming.subscription;
+        if show {
+            let state = if incoming.is_active() { State::Connected } else { State::Connecting };
+            let peer = incoming.entry.clone();
+            cx.publish(Change::Channel { owner, subscription, peer, state });
+        } else if incoming.listed {
+            cx.publish(Change::ChannelGone { owner, subscription });
+        }
+        incoming.listed = show;
+    }
+
+    fn report(&self, peer: &PeerId, arrival: Arrival, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get(peer) else { return };
+        let (owner, subscription) = (self.owner(), incoming.subscription);
+        if arrival.restarted {
+            cx.publish(Change::Restarted { owner, subscription });
+        }
+        if let Some((first, last)) = arrival.gap {
+            cx.publish(Change::Gap { owner, subscription, first, last });
+        }
+    }
+
+    fn update_online(&mut self, cx: &mut Cx<'_>) {
+        let connected = self.producers.values().filter(|incoming| incoming.is_active());
+        let online = self.config.online_when.is_met(connected.map(|incoming| &incoming.entry));
+        if online != self.online {
+            self.online = online;
+            let owner = self.owner();
+            cx.publish(Change::Online { owner, online });
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! One producer that a local consumer follows: its numbering, and the credit we give it.
+
+use super::frames::{Credit, Position, Subscribe};
+use crate::{
+    discovery::PeerEntry,
+    ids::{ChannelId, SubscriptionId},
+    wire::FrameReader,
+};
+
+/// How far the subscription is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// There is no link to the peer; links are asked for one.
+    Unlinked,
+    /// Refused or cut off; tried again when the timer fires, or at once when an entry changes.
+    Waiting,
+    /// Asked; the answer must come by the deadline.
+    Subscribing(ChannelId, FrameReader),
+    /// Items flow.
+    Active(ChannelId, FrameReader),
+}
+
+/// The producer broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Violation;
+
+/// What arrived with an accept or a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// The first and last sequence number that are missing.
+    pub(super) gap: Option<(u64, u64)>,
+    /// The producer began anew.
+    pub(super) restarted: bool,
+}
+
+/// One followed producer. Lives across reconnects; its credit is counted per channel.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) subscription: SubscriptionId,
+    pub(super) entry: PeerEntry,
+    pub(super) phase: Phase,
+    /// Shown to the application; a refused subscription is not.
+    pub(super) listed: bool,
+    /// Failed attempts since items flowed last.
+    pub(super) failures: u32,
+    position: Option<Position>,
+    window: Credit,
+    /// Delivered to, and taken by, the application since the subscription began.
+    pub(super) delivered: Credit,
+    consumed: Credit,
+    /// Received and granted on the present channel.
+    received: Credit,
+    granted: Credit,
+}
+
+impl Incoming {
+    pub(super) fn new(subscription: SubscriptionId, entry: PeerEntry, window: Credit) -> Self {
+        Self {
+            subscription,
+            entry,
+            phase: Phase::Unlinked,
+            listed: false,
+            failures: 0,
+            position: None,
+            window,
+            delivered: Credit::default(),
+            consumed: Credit::default(),
+            received: Credit::default(),
+            granted: Credit::default(),
+        }
+    }
+
+    /// The channel in use.
+    pub(super) const fn channel(&self) -> Option<ChannelId> {
+        match self.phase {
+            Phase::Subscribing(channel, _) | Phase::Active(channel, _) => Some(channel),
+            Phase::Unlinked | Phase::Waiting => None,
+        }
+    }
+
+    pub(super) const fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Active(..))
+    }
+
+    /// Begins a channel: credit starts again with what the application left free.
+    pub(super) fn subscribe(
+        &mut self,
+        stream: crate::ids::StreamId,
+        criteria: super::Criteria,
+    ) -> Subscribe {
+        self.received = Credit::default();
+        self.granted = self.grantable();
+        let (window, grant, resume) = (self.window, self.granted, self.position);
+        Subscribe { stream, criteria, window, grant, resume }
+    }
+
+    /// STR-09: the producer says where it starts. Forward of what we have is a gap; backward would
+    /// be a duplicate.
+    pub(super) fn accepted(&mut self, start: Position) -> Result<Arrival, Violation> {
+        let arrival = match self.position {
+            Some(at) if at.incarnation != start.incarnation => {
+                Arrival { restarted: true, gap: None }
+            }
+            Some(at) if start.next < at.next => return Err(Violation),
+            Some(at) if start.next > at.next => {
+                Arrival { gap: Some((at.next, start.next - 1)), restarted: false }
+            }
+            _ => Arrival::default(),
+        };
+        self.position = Some(start);
+        self.failures = 0;
+        Ok(arrival)
+    }
+
+    /// STR-05, STR-06, STR-09: a batch must be within the credit and continue the numbering.
+    pub(super) fn receive(
+        &mut self,
+        first: u64,
+        items: u32,
+        payload: u64,
+    ) -> Result<Arrival, Violation> {
+        let position = self.position.as_mut().ok_or(Violation)?;
+        let received = Credit {
+            items: self.received.items + u64::from(items),
+            bytes: self.received.bytes + payload,
+        };
+        let free = self.granted.bytes.saturating_sub(self.received.bytes);
+        let alone = items == 1 && free >= self.window.bytes;
+        let within =
+            received.items <= self.granted.items && (received.bytes <= self.granted.bytes || alone);
+        let next = first.checked_add(u64::from(items)).ok_or(Violation)?;
+        if !within || items == 0 || first < position.next {
+            return Err(Violation);
+        }
+        let gap = (first > position.next).then(|| (position.next, first - 1));
+        position.next = next;
+        self.received = received;
+        self.delivered.items += u64::from(items);
+        self.delivered.bytes += payload;
+        Ok(Arrival { gap, restarted: false })
+    }
+
+    /// The application took items: running totals. Returns the new grant when it is worth a frame.
+    pub(super) fn consumed(&mut self, total: Credit) -> Option<Credit> {
+        self.consumed = Credit {
+            items: total.items.clamp(self.consumed.items, self.delivered.items),
+            bytes: total.bytes.clamp(self.consumed.bytes, self.delivered.bytes),
+        };
+        let grant = self.grantable();
+        let worth = grant.items.saturating_sub(self.granted.items) >= self.window.items.div_ceil(4)
+            || grant.bytes.saturating_sub(self.granted.bytes) >= self.window.bytes.div_ceil(4);
+        if !worth || !self.is_active() {
+            return None;
+        }
+        self.granted = Credit {
+            items: grant.items.max(self.granted.items),
+            bytes: grant.bytes.max(self.granted.bytes),
+        };
+        Some(self.granted)
+    }
+
+    /// What may be received on this channel in all, if the application takes nothing more.
+    fn grantable(&self) -> Credit {
+        let waiting = Credit {
+            items: self.delivered.items - self.consumed.items,
+            bytes: self.delivered.bytes - self.consumed.bytes,
+        };
+        Credit {
+            items: self.received.items + self.window.items.saturating_sub(waiting.items),
+            bytes: self.received.bytes + self.window.bytes.saturating_sub(waiting.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::SecretKey,
+        discovery::LocalEntry,
+        ids::{NetworkId, StreamId},
+        streams::Criteria,
+        time::UnixMillis,
+    };
+
+    fn incoming() -> Incoming {
+        let key = SecretKey::from_bytes(&[1; 32]);
+        let entry = LocalEntry::new(NetworkId::zero(), key, UnixMillis(1)).signed().entry().clone();
+        let mut incoming = Incoming::new(SubscriptionId(1), entry, Credit { items: 8, bytes: 100 });
+        incoming.subscribe(StreamId::zero(), Criteria::default());
+        incoming.phase = Phase::Active(ChannelId(1), FrameReader::new());
+        incoming.accepted(Position { incarnation: 5, next: 10 }).unwrap();
+        incoming
+    }
+
+    #[test]
+    fn str_05_credit_is_counted_in_items_and_bytes() {
+        assert!(incoming().receive(10, 8, 100).is_ok());
+        assert_eq!(incoming().receive(10, 9, 10), Err(Violation));
+        assert_eq!(incoming().receive(10, 2, 101), Err(Violation));
+        assert_eq!(incoming().receive(10, 0, 0), Err(Violation));
+        assert_eq!(incoming().receive(u64::MAX, 2, 1), Err(Violation));
+    }
+
+    #[test]
+    fn str_06_one_large_item_may_use_a_free_window() {
+        let mut incoming = incoming();
+        assert!(incoming.receive(10, 1, 5_000).is_ok());
+        assert_eq!(incoming.receive(11, 1, 1), Err(Violation), "nothing more until it is taken");
+        assert_eq!(
+            incoming.consumed(Credit { items: 1, bytes: 5_000 }),
+            Some(Credit { items: 9, bytes: 5_100 })
+        );
+        assert!(incoming.receive(11, 1, 100).is_ok());
+    }
+
+    #[test]
+    fn str_09_gaps_are_exact_and_duplicates_refused() {
+        let mut incoming = incoming();
+        assert_eq!(incoming.receive(12, 1, 1).unwrap().gap, Some((10, 11)));
+        assert_eq!(incoming.receive(12, 1, 1), Err(Violation));
+        let again = incoming.accepted(Position { incarnation: 5, next: 20 }).unwrap();
+        assert_eq!(again.gap, Some((13, 19)));
+        assert_eq!(incoming.accepted(Position { incarnation: 5, next: 19 }), Err(Violation));
+        assert!(incoming.accepted(Position { incarnation: 6, next: 0 }).unwrap().restarted);
+    }
+
+    #[test]
+    fn a_new_channel_grants_what_the_application_left_free() {
+        let mut incoming = incoming();
+        incoming.receive(10, 6, 60).unwrap();
+        let subscribe = incoming.subscribe(StreamId::zero(), Criteria::default());
+        assert_eq!(subscribe.grant, Credit { items: 2, bytes: 40 });
+        assert_eq!(subscribe.resume, Some(Position { incarnation: 5, next: 16 }));
+        assert_eq!(
+            incoming.consumed(Credit { items: 99, bytes: 99 }),
+            Some(Credit { items: 8, bytes: 100 }),
+            "a host cannot take more than was delivered"
+        );
+    }
+}

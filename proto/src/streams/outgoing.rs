@@ -1,0 +1,117 @@
+//! One consumer of a local producer: its credit, its place in the log, its debt.
+
+use super::{
+    frames::{self, Credit, Subscribe},
+    log::{Cursor, Log},
+};
+use crate::{
+    discovery::PeerEntry,
+    ids::{ChannelId, PeerId},
+    limits,
+    time::Instant,
+    wire::{FrameReader, Head},
+};
+
+/// The most that a consumer may ask a producer to send ahead. What is really in flight is bounded
+/// by the channel's debt; this only keeps sums far from overflow.
+const GRANT_MAX: Credit = Credit { items: 1 << 24, bytes: 1 << 30 };
+
+/// The consumer broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+/// One accepted consumer.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) peer: PeerId,
+    /// The consumer's entry, as known now.
+    pub(super) entry: PeerEntry,
+    pub(super) channel: ChannelId,
+    pub(super) reader: FrameReader,
+    pub(super) cursor: Cursor,
+    window: Credit,
+    granted: Credit,
+    pub(super) sent: Credit,
+    /// Bytes written and not drained.
+    debt: u64,
+    /// Since when something could be sent but for the consumer's credit or the channel's debt.
+    pub(super) stalled_since: Option<Instant>,
+}
+
+/// A frame of items to write.
+#[derive(Debug)]
+pub(super) struct Outgo {
+    pub(super) head: Head,
+    pub(super) body: bytes::Bytes,
+    pub(super) items: u32,
+    pub(super) payload: u64,
+}
+
+impl Outgoing {
+    /// An accepted subscription whose first item is at `cursor`.
+    pub(super) fn new(
+        peer: PeerId,
+        entry: PeerEntry,
+        channel: ChannelId,
+        reader: FrameReader,
+        subscribe: &Subscribe,
+        cursor: Cursor,
+    ) -> Result<Self, Overflow> {
+        let mut outgoing = Self {
+            peer,
+            entry,
+            channel,
+            reader,
+            cursor,
+            window: subscribe.window,
+            granted: Credit::default(),
+            sent: Credit::default(),
+            debt: 0,
+            stalled_since: None,
+        };
+        outgoing.grant(subscribe.grant)?;
+        Ok(outgoing)
+    }
+
+    /// Raises the totals that may be sent. STR-05: totals never fall and are bounded.
+    pub(super) fn grant(&mut self, total: Credit) -> Result<(), Overflow> {
+        let falls = total.items < self.granted.items || total.bytes < self.granted.bytes;
+        let excessive = total.items - self.sent.items.min(total.items) > GRANT_MAX.items
+            || total.bytes - self.sent.bytes.min(total.bytes) > GRANT_MAX.bytes;
+        if falls || excessive {
+            return Err(Overflow);
+        }
+        self.granted = total;
+        Ok(())
+    }
+
+    /// The next frame that credit and debt allow; `None` if there is nothing to send or no leave.
+    pub(super) fn next(&mut self, log: &Log) -> Option<Outgo> {
+        if self.debt >= limits::CHANNEL_DEBT || self.cursor.seq >= log.next() {
+            return None;
+        }
+        let items = self.granted.items.saturating_sub(self.sent.items);
+        let bytes = self.granted.bytes.saturating_sub(self.sent.bytes);
+        if items == 0 {
+            return None;
+        }
+        // STR-06: an item larger than the window goes alone, when the whole window is free.
+        let force = bytes >= self.window.bytes;
+        let slice = log.take(&mut self.cursor, items, bytes, force)?;
+        let head = frames::items_head(slice.first, slice.items, slice.data.len());
+        self.sent.items += u64::from(slice.items);
+        self.sent.bytes += slice.payload;
+        self.debt += (head.len() + slice.data.len()) as u64;
+        Some(Outgo { head, body: slice.data, items: slice.items, payload: slice.payload })
+    }
+
+    /// Counts a control frame into the channel's debt.
+    pub(super) fn owe(&mut self, bytes: usize) {
+        self.debt += bytes as u64;
+    }
+
+    /// The transport took bytes.
+    pub(super) fn drained(&mut self, bytes: u32) {
+        self.debt = self.debt.saturating_sub(u64::from(bytes));
+    }
+}
