@@ -73,22 +73,23 @@ pub(crate) fn capture_within(
         String::from_utf8_lossy(&text).into_owned()
     });
     let begin = Instant::now();
-    let status = loop {
+    let verdict = loop {
         match child.try_wait() {
-            Ok(Some(status)) => break status,
+            Ok(Some(status)) if status.success() => break Ok(()),
+            Ok(Some(status)) => break Err(format!("failed with {status}")),
             Ok(None) if begin.elapsed() < limit => thread::sleep(Duration::from_millis(20)),
             _ => {
                 child.kill().ok();
                 child.wait().ok();
-                return Err(Finding::new(line, format!("did not end within {limit:?}")));
+                break Err(format!("did not end within {limit:?}"));
             }
         }
     };
     let text = reader.join().unwrap_or_default();
-    if status.success() {
-        return Ok(text);
-    }
-    Err(Finding::new(line, format!("failed with {status} after printing {text:?}")))
+    verdict.map(|()| text.clone()).map_err(|what| {
+        print!("{text}");
+        Finding::new(line, what)
+    })
 }
 
 /// A program with no input and without what `cargo run` told this one of its package: build scripts
