@@ -63,6 +63,24 @@ pub const REVIVE_MIN: Duration = Duration::from_secs(60);
 pub const REVIVE_MAX: Duration = Duration::from_secs(600);
 /// Suspicions of others that a node checks per second, by dialling the suspect itself.
 pub const CHECKS_PER_SECOND: u32 = 64;
+/// A peer is not checked again on hearsay, whatever its outcome, for this long.
+pub const CHECK_MEMORY: Duration = Duration::from_secs(10);
+/// Wait between dials to peers given up while most links were lost at once: it was probably us.
+pub const REVIVE_STORM: Duration = Duration::from_secs(10);
+/// How long one attempt to revive a peer, or to reach one that an address book names, may take.
+pub const ATTEMPT: Duration = Duration::from_secs(8);
+/// Peers named by address books that are tried at once.
+pub const HINTS: usize = 256;
+/// Peers that the application asked to stay in touch with.
+pub const DIALED_PEERS: usize = 4_096;
+/// Catalog records that one link may make us walk per second by starting sync rounds.
+pub const SYNC_WALK: u64 = 1024 * 1024;
+/// Answers that wait for one link's transport: beyond it the link asks faster than it reads.
+pub const SYNC_MARKS: usize = 256;
+/// Payload bytes at which a frame of catalog items or of versions is full enough to send.
+pub const SYNC_BATCH: usize = 16 * 1024;
+/// Timers of discovery that one step serves; the others wait for the next step.
+pub const TIMERS_PER_STEP: usize = 1_024;
 /// Age at which a node that is still alone starts to look for its network by itself.
 pub const LONELY_AFTER: Duration = Duration::from_secs(8);
 /// Time for `sync_with`, from the call to its reply.

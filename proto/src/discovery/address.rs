@@ -58,7 +58,9 @@ impl FromStr for EndpointAddr {
         let id = id.parse().map_err(|_| ParseEndpointAddrError)?;
         let addrs = addrs.map_or_else(
             || Ok(BTreeSet::new()),
-            |addrs| addrs.split(',').map(|a| a.parse().map_err(|_| ParseEndpointAddrError)).collect(),
+            |addrs| {
+                addrs.split(',').map(|a| a.parse().map_err(|_| ParseEndpointAddrError)).collect()
+            },
         )?;
         Ok(Self { id, addrs })
     }
@@ -83,7 +85,8 @@ mod tests {
     #[test]
     fn text_round_trips() {
         let id = PeerId::from_bytes([9; 32]);
-        for text in [format!("{id}"), format!("{id}@1.2.3.4:5"), format!("{id}@1.2.3.4:5,[::1]:6")] {
+        for text in [format!("{id}"), format!("{id}@1.2.3.4:5"), format!("{id}@1.2.3.4:5,[::1]:6")]
+        {
             assert_eq!(text.parse::<EndpointAddr>().unwrap().to_string(), text);
         }
         assert!(format!("{id}@").parse::<EndpointAddr>().is_err());

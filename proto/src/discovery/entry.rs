@@ -353,9 +353,11 @@ impl UnverifiedEntry {
     #[must_use]
     pub fn verify(self) -> Option<SignedPeerEntry> {
         let Self { entry, payload, signature } = self;
-        signature
-            .verify(&entry.id(), DOMAIN, &payload)
-            .then_some(SignedPeerEntry { entry, payload, signature })
+        signature.verify(&entry.id(), DOMAIN, &payload).then_some(SignedPeerEntry {
+            entry,
+            payload,
+            signature,
+        })
     }
 
     /// The number of bytes that were signed.

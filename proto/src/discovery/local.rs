@@ -6,9 +6,7 @@ use alloc::{
 };
 use core::net::SocketAddr;
 
-use super::{
-    EndpointAddr, PeerEntry, PeerEntryVersion, SignedPeerEntry, Tombstone, entry::Fields,
-};
+use super::{EndpointAddr, PeerEntry, PeerEntryVersion, SignedPeerEntry, Tombstone, entry::Fields};
 use crate::{
     crypto::SecretKey,
     ids::{FunctionId, GroupId, NetworkId, PeerId, StreamId, Tag, TicketClass, UniqueId},
