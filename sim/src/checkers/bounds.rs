@@ -1,0 +1,138 @@
+//! Every queue has its bound.
+
+use std::collections::BTreeMap;
+
+use mosaik_proto::{
+    ids::{ChannelId, LinkId, ProducerId},
+    limits,
+    node::{Action, Event},
+    streams::item::Items,
+};
+
+use crate::net::Process;
+
+/// A frame without items: what a channel's debt may exceed its bound by.
+const FRAME: u64 = limits::SYNC_FRAME_BYTES as u64 + 64;
+/// Actions that one step may leave.
+const ACTIONS: u64 = 200_000;
+
+#[derive(Debug, Default)]
+struct Producer {
+    window: (u64, u64),
+    offered: (u64, u64),
+}
+
+/// The checker.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    /// Written and not drained.
+    debts: BTreeMap<(Process, ChannelId), u64>,
+    channels: BTreeMap<(Process, LinkId, ChannelId), ()>,
+    producers: BTreeMap<(Process, ProducerId), Producer>,
+    actions: u64,
+    most_debt: u64,
+}
+
+impl Bounds {
+    /// The most bytes that were ever written to one channel and not drained.
+    #[must_use]
+    pub const fn most_debt(&self) -> u64 {
+        self.most_debt
+    }
+
+    /// Looks at an event.
+    ///
+    /// # Errors
+    /// If the application exceeds its window, or more is drained than was written.
+    pub fn event(&mut self, process: Process, event: &Event) -> Result<(), String> {
+        self.actions = 0;
+        match event {
+            Event::Drained { channel, bytes } => {
+                if let Some(debt) = self.debts.get_mut(&(process, *channel)) {
+                    *debt = debt.checked_sub(u64::from(*bytes)).ok_or_else(|| {
+                        format!("{process:?} {channel:?}: drained {bytes} B of {debt} B")
+                    })?;
+                }
+            }
+            Event::ChannelUp { link, channel } => {
+                self.channels.insert((process, *link, *channel), ());
+            }
+            Event::ChannelDown { channel, .. } => {
+                self.debts.remove(&(process, *channel));
+            }
+            Event::LinkDown { link, .. } => self.link_down(process, *link),
+            Event::Offer { producer, items, data } => {
+                let state = self.producers.entry((process, *producer)).or_default();
+                let payload: usize = Items::new(data.clone()).flatten().map(|item| item.len()).sum();
+                state.offered.0 += u64::from(*items);
+                state.offered.1 += payload as u64;
+                if state.offered.0 > state.window.0 || state.offered.1 > state.window.1 {
+                    return Err(format!("{process:?} {producer:?}: offered beyond {state:?}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Looks at an action.
+    ///
+    /// # Errors
+    /// If a queue exceeds its bound.
+    pub fn action(&mut self, process: Process, action: &Action) -> Result<(), String> {
+        self.actions += 1;
+        if self.actions > ACTIONS {
+            return Err(format!("{process:?}: more than {ACTIONS} actions in one step"));
+        }
+        match action {
+            Action::OpenChannel { link, channel, .. } => {
+                self.channels.insert((process, *link, *channel), ());
+            }
+            Action::Write { channel, head, body } => {
+                let debt = self.debts.entry((process, *channel)).or_default();
+                let size = (head.len() + body.len()) as u64;
+                *debt += size;
+                self.most_debt = self.most_debt.max(*debt);
+                if *debt > limits::CHANNEL_DEBT + FRAME.max(size) {
+                    return Err(format!("{process:?} {channel:?}: a debt of {debt} B"));
+                }
+            }
+            Action::CloseChannel { channel, .. } => {
+                self.debts.remove(&(process, *channel));
+            }
+            Action::Window { producer, items, bytes } => {
+                let state = self.producers.entry((process, *producer)).or_default();
+                if *items < state.window.0 || *bytes < state.window.1 {
+                    return Err(format!("{process:?} {producer:?}: the window shrinks, {state:?}"));
+                }
+                state.window = (*items, *bytes);
+                let (offered_items, offered_bytes) = state.offered;
+                let ahead = (
+                    items.saturating_sub(offered_items),
+                    bytes.saturating_sub(offered_bytes),
+                );
+                if ahead.0 > limits::TAIL_ITEMS || ahead.1 > limits::TAIL_BYTES {
+                    return Err(format!("{process:?} {producer:?}: the window is {ahead:?} ahead"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A process has ended.
+    pub fn ended(&mut self, process: Process) {
+        self.debts.retain(|(of, _), _| *of != process);
+        self.channels.retain(|(of, _, _), ()| *of != process);
+        self.producers.retain(|(of, _), _| *of != process);
+    }
+
+    fn link_down(&mut self, process: Process, link: LinkId) {
+        let all = (process, link, ChannelId(0))..=(process, link, ChannelId(u64::MAX));
+        let gone: Vec<_> = self.channels.range(all).map(|(key, ())| *key).collect();
+        for key in gone {
+            self.channels.remove(&key);
+            self.debts.remove(&(process, key.2));
+        }
+    }
+}

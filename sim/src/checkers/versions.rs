@@ -1,0 +1,59 @@
+//! Entries are what their owner signed, their versions never go back, and farewells are final.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mosaik_proto::{
+    Digest, PeerId,
+    discovery::{PeerEntry, PeerEntryVersion},
+};
+
+use crate::net::Process;
+
+/// The checker.
+#[derive(Debug, Default)]
+pub struct Versions {
+    signed: BTreeMap<(PeerId, PeerEntryVersion), Digest>,
+    seen: BTreeMap<(Process, PeerId), PeerEntryVersion>,
+    departed: BTreeMap<PeerId, PeerEntryVersion>,
+    /// Who has let whom go after a farewell.
+    let_go: BTreeSet<(Process, PeerId)>,
+}
+
+impl Versions {
+    /// A host signed its entry.
+    pub fn signed(&mut self, entry: &PeerEntry) {
+        self.signed.insert((entry.id(), entry.update_version()), entry.digest());
+    }
+
+    /// A host said farewell in this version.
+    pub fn departed(&mut self, peer: PeerId, version: PeerEntryVersion) {
+        self.departed.insert(peer, version);
+    }
+
+    /// A process does not see a peer any more.
+    pub fn gone(&mut self, process: Process, peer: PeerId) {
+        if self.departed.contains_key(&peer) {
+            self.let_go.insert((process, peer));
+        }
+    }
+
+    /// A process sees an entry.
+    ///
+    /// # Errors
+    /// If it was never signed like that, is older than one seen before, or is over for good.
+    pub fn seen(&mut self, process: Process, entry: &PeerEntry) -> Result<(), String> {
+        let (peer, version) = (entry.id(), entry.update_version());
+        if self.signed.get(&(peer, version)) != Some(&entry.digest()) {
+            return Err(format!("{process:?} sees {peer:?} in {version}, which it never signed"));
+        }
+        let before = self.seen.insert((process, peer), version).unwrap_or_default();
+        if version < before {
+            return Err(format!("{process:?} sees {peer:?} go back from {before} to {version}"));
+        }
+        let over = self.departed.get(&peer).is_some_and(|last| version <= *last);
+        if over && self.let_go.contains(&(process, peer)) {
+            return Err(format!("{process:?} sees {peer:?} in {version} again after its farewell"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! The command line of the simulator. What is printed on stdout depends on the arguments alone.
+
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use mosaik_sim::{
+    Failure, catch,
+    scenario::{Discovery, Faults, Streams},
+};
+
+/// A seeded world in which mosaik nodes meet every fault.
+///
+/// Exit codes: 0 all is well, 1 a core panicked, 2 something happened that must never happen,
+/// 3 something that must happen did not.
+#[derive(Parser, Debug)]
+#[command(name = "mosaik-sim")]
+struct Cli {
+    /// Print every event and action to stderr.
+    #[arg(long, global = true)]
+    trace: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// How fast everybody knows everybody, and what it costs.
+    Discovery {
+        /// Nodes; all know the first.
+        #[arg(long, default_value_t = 100)]
+        nodes: usize,
+        /// The seed of the world.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Packets lost, in percent.
+        #[arg(long, default_value_t = 0.0)]
+        loss: f64,
+        /// Seconds for which the steady state is measured.
+        #[arg(long = "for", default_value_t = 30)]
+        seconds: u64,
+        /// Latencies of 10 to 50 ms instead of 0.25 to 0.75 ms.
+        #[arg(long)]
+        wan: bool,
+    },
+    /// Runs the fault world over many seeds: faults, then calm, then all must be well.
+    Faults {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// Nodes.
+        #[arg(long, default_value_t = 6)]
+        nodes: usize,
+        /// Seconds after which the world must have converged; faults take the first fifth.
+        #[arg(long, default_value_t = 150)]
+        until: u64,
+        /// Also print a line for every seed that went well.
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// One world of streams with faults of links and consumers.
+    Streams {
+        /// The seed of the world.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Nodes.
+        #[arg(long, default_value_t = 5)]
+        nodes: usize,
+        /// Seconds of faults.
+        #[arg(long = "for", default_value_t = 20)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let started = std::time::Instant::now();
+    let code = match cli.command {
+        Command::Discovery { nodes, seed, loss, seconds, wan } => {
+            let loss_ppm = (loss * 10_000.0).clamp(0.0, 1_000_000.0) as u32;
+            let measure = Duration::from_secs(seconds);
+            let run = Discovery { nodes, seed, loss_ppm, measure, wan, trace: cli.trace };
+            report(&catch(|| run.run()))
+        }
+        Command::Faults { seeds, first, nodes, until, verbose } => {
+            let run = Faults {
+                nodes,
+                faults: Duration::from_secs(until) / 5,
+                until: Duration::from_secs(until),
+                trace: cli.trace,
+                ..Faults::new(first)
+            };
+            sweep(&run, seeds, verbose)
+        }
+        Command::Streams { seed, nodes, seconds } => {
+            let faults = Duration::from_secs(seconds);
+            let run = Streams {
+                nodes,
+                faults,
+                until: faults + Duration::from_secs(100),
+                trace: cli.trace,
+                ..Streams::new(seed)
+            };
+            report(&catch(|| run.run()))
+        }
+    };
+    eprintln!("{:.2} s of wall time", started.elapsed().as_secs_f64());
+    ExitCode::from(code)
+}
+
+fn report(result: &Result<impl std::fmt::Display, Failure>) -> u8 {
+    match result {
+        Ok(report) => {
+            println!("{report}");
+            0
+        }
+        Err(failure) => {
+            println!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Runs seeds on all processors; prints in the order of the seeds.
+fn sweep(base: &Faults, seeds: u64, verbose: bool) -> u8 {
+    let next = AtomicU64::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut results = std::thread::scope(|scope| {
+        let work = || {
+            let mut results = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= seeds {
+                    return results;
+                }
+                let run = Faults { seed: base.seed + number, ..base.clone() };
+                results.push((run.seed, run.swarm(), catch(|| run.run())));
+            }
+        };
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
+    });
+    results.sort_by_key(|(seed, ..)| *seed);
+    let (mut codes, mut items, mut lines, mut slowest) = ([0u64; 4], (0, 0), 0, Duration::ZERO);
+    for (seed, swarm, result) in &results {
+        match result {
+            Ok(report) => {
+                codes[0] += 1;
+                items = (items.0 + report.items.0, items.1 + report.items.1);
+                lines += report.lines;
+                slowest = slowest.max(report.converged);
+                if verbose {
+                    println!("seed {seed}: {report}");
+                }
+            }
+            Err(failure) => {
+                codes[usize::from(failure.exit_code())] += 1;
+                println!("seed {seed}: {failure} [{swarm}]");
+                println!("    replay: {}", replay(base, *seed));
+            }
+        }
+    }
+    let [well, crashes, safety, liveness] = codes;
+    println!("{seeds} seeds: {well} well, {crashes} crash, {safety} safety, {liveness} liveness");
+    println!("slowest convergence after calm {slowest:?}; {lines} lines of trace");
+    println!("{} items in order, {} reported missing", items.0, items.1);
+    (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
+}
+
+fn replay(base: &Faults, seed: u64) -> String {
+    format!(
+        "cargo run --release -p mosaik-sim -- --trace faults --seeds 1 --first {seed} --nodes {} --until {}",
+        base.nodes,
+        base.until.as_secs()
+    )
+}

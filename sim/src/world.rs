@@ -1,0 +1,431 @@
+//! The world: a queue of what will happen, and the hosts to which it happens.
+
+mod execute;
+mod faults;
+mod views;
+
+use std::{fmt, mem, net::SocketAddr, time::Duration};
+
+use mosaik_proto::{
+    Outbox, PeerId,
+    core::Core as _,
+    crypto::SecretKey,
+    discovery::Draft,
+    ids::{ConsumerId, ProducerId},
+    node::{self, Action, Event, Node},
+    rng::Rng,
+    time::Instant,
+};
+
+use self::execute::Book;
+pub use self::faults::Fault;
+use crate::{
+    checkers::{Checkers, short},
+    host::{ConsumerApp, ConsumerSpec, Host, NodeSpec, ProducerApp, ProducerSpec, Running},
+    net::{self, Effect, HostId, Net, Packet, Process},
+    queue::Queue,
+    trace::Trace,
+    verdict::Failure,
+};
+
+/// Timeouts in a row at one moment before a deadline counts as stuck.
+const SPINS: u32 = 100;
+/// Steps at one moment before the world counts as stuck.
+const STEPS_AT_ONCE: u64 = 2_000_000;
+
+/// How a world behaves.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Its network.
+    pub net: net::Options,
+    /// Print every line of the trace to stderr.
+    pub trace: bool,
+}
+
+/// What will happen.
+#[derive(Debug)]
+enum Task {
+    Packet(Packet),
+    Feed(Process, Event),
+    Start(HostId),
+    Timer(Process, u64),
+    Thaw(Process),
+    Produce(Process, ProducerId),
+    Consume(Process, ConsumerId),
+    Fault(Fault),
+}
+
+/// A seeded world of nodes.
+pub struct World {
+    now: Instant,
+    rng: Rng,
+    queue: Queue<Task>,
+    hosts: Vec<Host>,
+    net: Net,
+    book: Book,
+    trace: Trace,
+    checkers: Checkers,
+    out: Outbox<Action>,
+    failure: Option<Failure>,
+    steps: u64,
+    steps_at_once: u64,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new(seed: u64, options: Options) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let rng = Rng::new(bytes);
+        Self {
+            now: Instant::ZERO,
+            queue: Queue::new(),
+            hosts: Vec::new(),
+            net: Net::new(&rng.fork("net"), options.net),
+            book: Book::default(),
+            trace: Trace::new(options.trace),
+            checkers: Checkers::default(),
+            out: Outbox::new(),
+            failure: None,
+            steps: 0,
+            steps_at_once: 0,
+            rng,
+        }
+    }
+
+    /// Adds a host; its process starts when the specification says.
+    pub fn add_node(&mut self, spec: NodeSpec) -> HostId {
+        let number = self.hosts.len();
+        let key = SecretKey::from(self.rng.fork(&format!("key {number}")).bytes());
+        let [_, b, c, d] = (number as u32 + 1).to_be_bytes();
+        let addr = SocketAddr::from(([10, b, c, d], 4433));
+        let id = self.net.add_host(key.public(), addr);
+        let start = Instant::ZERO + spec.start;
+        self.hosts.push(Host::new(id, key, addr, spec));
+        self.queue.push(start.max(self.now), Task::Start(id));
+        id
+    }
+
+    /// Gives a host a producer, now and after every restart.
+    pub fn add_producer(&mut self, host: HostId, spec: ProducerSpec) {
+        self.hosts[host.0].producers.push(spec.clone());
+        if self.hosts[host.0].running.is_some() {
+            self.open_producer(host, spec);
+        }
+    }
+
+    /// Gives a host a consumer, now and after every restart.
+    pub fn add_consumer(&mut self, host: HostId, spec: ConsumerSpec) {
+        self.hosts[host.0].consumers.push(spec.clone());
+        if self.hosts[host.0].running.is_some() {
+            self.open_consumer(host, spec);
+        }
+    }
+
+    /// Schedules a fault.
+    pub fn schedule(&mut self, at: Instant, fault: Fault) {
+        self.queue.push(at.max(self.now), Task::Fault(fault));
+    }
+
+    /// Does the next thing. `Ok(false)` if there is none.
+    ///
+    /// # Errors
+    /// What a checker found, now or before.
+    pub fn step(&mut self) -> Result<bool, Failure> {
+        self.result()?;
+        let Some((at, task)) = self.queue.pop() else { return Ok(false) };
+        self.steps += 1;
+        self.steps_at_once = if at > self.now { 0 } else { self.steps_at_once + 1 };
+        if self.steps_at_once > STEPS_AT_ONCE {
+            self.fail(Failure::safety(format_args!("the world does not get past {at:?}")));
+        }
+        self.now = self.now.max(at);
+        match task {
+            Task::Packet(packet) => {
+                self.net.arrive(self.now, packet);
+                self.absorb();
+            }
+            Task::Feed(process, event) => self.feed(process, event),
+            Task::Start(host) => self.start(host),
+            Task::Timer(process, timer) => self.on_timer(process, timer),
+            Task::Thaw(process) => self.on_thaw(process),
+            Task::Produce(process, producer) => self.on_produce(process, producer),
+            Task::Consume(process, consumer) => self.on_consume(process, consumer),
+            Task::Fault(fault) => self.inject(fault),
+        }
+        self.result().map(|()| true)
+    }
+
+    /// Runs until the world's time is `until`.
+    ///
+    /// # Errors
+    /// What a checker found.
+    pub fn run_until(&mut self, until: Instant) -> Result<(), Failure> {
+        while self.queue.next_at().is_some_and(|at| at <= until) {
+            self.step()?;
+        }
+        self.now = self.now.max(until);
+        self.result()
+    }
+
+    /// Runs for this long.
+    ///
+    /// # Errors
+    /// What a checker found.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Failure> {
+        self.run_until(self.now + time)
+    }
+
+    /// Runs until `holds`, looking every 10 ms, or fails at `limit`.
+    ///
+    /// # Errors
+    /// What a checker found; [`Failure::Liveness`] with the last complaint at the limit.
+    pub fn run_until_holds(
+        &mut self,
+        limit: Instant,
+        mut holds: impl FnMut(&Self) -> Result<(), String>,
+    ) -> Result<Instant, Failure> {
+        loop {
+            match holds(self) {
+                Ok(()) => return Ok(self.now),
+                Err(what) if self.now >= limit => {
+                    return Err(Failure::Liveness(format!("by {limit:?}: {what}")));
+                }
+                Err(_) => self.run_for(Duration::from_millis(10))?,
+            }
+        }
+    }
+
+    /// Changes what a host says of itself.
+    ///
+    /// # Panics
+    /// If the entry becomes too large.
+    pub fn edit(&mut self, host: HostId, edit: impl FnOnce(&mut Draft<'_>)) {
+        let this = &mut self.hosts[host.0];
+        let wall = this.clock.read(self.now).wall;
+        let process = this.process();
+        let Some(running) = &mut this.running else { return };
+        match running.entry.edit(wall, edit) {
+            Ok(true) => {
+                let entry = running.entry.signed().clone();
+                self.queue.push(self.now, Task::Feed(process, Event::LocalEntry(entry)));
+            }
+            Ok(false) => {}
+            Err(error) => panic!("the edit of {host} is within the limits: {error}"),
+        }
+    }
+
+    /// A process starts on a host.
+    pub(crate) fn start(&mut self, id: HostId) {
+        if self.hosts[id.0].running.is_some() {
+            return;
+        }
+        let bootstrap: Vec<_> = self.hosts[id.0].spec.bootstrap.clone();
+        let bootstrap = bootstrap.iter().map(|host| self.hosts[host.0].address()).collect::<Vec<_>>();
+        let host = &mut self.hosts[id.0];
+        host.boots += 1;
+        host.clock.start(self.now);
+        let process = host.process();
+        let entry = host.first_entry(self.now);
+        let mut config = node::Config { discovery: host.spec.discovery.clone(), ..Default::default() };
+        config.discovery.bootstrap.extend(bootstrap);
+        let seed = self.rng.fork(&format!("node {id} {}", process.boot)).bytes();
+        let now = host.clock.read(self.now);
+        let node = Node::new(config, host.spec.network, host.peer, seed, now);
+        let first = Event::LocalEntry(entry.signed().clone());
+        host.running = Some(Running::new(node, entry));
+        let (producers, consumers) = (host.producers.clone(), host.consumers.clone());
+        self.net.start(process);
+        self.trace.note(self.now, format_args!("{id} starts, boot {}", process.boot));
+        self.feed(process, first);
+        producers.into_iter().for_each(|spec| self.open_producer(id, spec));
+        consumers.into_iter().for_each(|spec| self.open_consumer(id, spec));
+    }
+
+    fn open_producer(&mut self, id: HostId, spec: ProducerSpec) {
+        let host = &mut self.hosts[id.0];
+        let (process, peer) = (host.process(), short(&host.peer));
+        let handle = host.next_handle();
+        let producer = ProducerId(handle);
+        let Some(running) = &mut host.running else { return };
+        let rng = self.rng.fork(&format!("producer {id} {handle}"));
+        let config = spec.config.clone();
+        running.producers.insert(producer, ProducerApp::new(spec, peer, handle, rng));
+        self.feed(process, Event::OpenProducer { producer, config });
+        self.announce_streams(id);
+        self.queue.push(self.now, Task::Produce(process, producer));
+    }
+
+    fn open_consumer(&mut self, id: HostId, spec: ConsumerSpec) {
+        let host = &mut self.hosts[id.0];
+        let process = host.process();
+        let consumer = ConsumerId(host.next_handle());
+        let Some(running) = &mut host.running else { return };
+        let config = spec.config.clone();
+        running.consumers.insert(consumer, ConsumerApp::new(spec));
+        self.feed(process, Event::OpenConsumer { consumer, config });
+    }
+
+    fn announce_streams(&mut self, id: HostId) {
+        let Some(running) = &self.hosts[id.0].running else { return };
+        let streams = running.produced();
+        self.edit(id, |draft| {
+            draft.streams().clear();
+            draft.streams().extend(streams);
+        });
+    }
+
+    /// Gives an event to a process and does what it asks for.
+    fn feed(&mut self, process: Process, event: Event) {
+        let host = &mut self.hosts[process.host.0];
+        if host.boots != process.boot {
+            return;
+        }
+        let Some(running) = &mut host.running else { return };
+        if running.frozen_until > self.now {
+            return running.inbox.push(event);
+        }
+        self.trace.event(self.now, process.host, &event);
+        let checked = self.checkers.event(process, &event);
+        let mut out = mem::take(&mut self.out);
+        running.node.handle(host.clock.read(self.now), event, &mut out);
+        self.check(checked);
+        for action in out.drain() {
+            self.trace.action(self.now, process.host, &action);
+            let checked = self.checkers.action(process, &action);
+            self.check(checked);
+            self.execute(process, action);
+        }
+        self.out = out;
+        self.arm(process);
+        self.net.flush(self.now);
+        self.absorb();
+    }
+
+    /// Arms the timer of a process anew if its deadline has moved.
+    fn arm(&mut self, process: Process) {
+        let host = &mut self.hosts[process.host.0];
+        let Some(running) = &mut host.running else { return };
+        let deadline = running.node.deadline();
+        if deadline == running.armed {
+            return;
+        }
+        running.armed = deadline;
+        running.timer += 1;
+        if let Some(deadline) = deadline {
+            let at = host.clock.world_time(deadline).max(self.now);
+            self.queue.push(at, Task::Timer(process, running.timer));
+        }
+    }
+
+    fn on_timer(&mut self, process: Process, timer: u64) {
+        let host = &mut self.hosts[process.host.0];
+        if host.boots != process.boot {
+            return;
+        }
+        let Some(running) = host.running.as_mut().filter(|running| running.timer == timer) else {
+            return;
+        };
+        running.armed = None;
+        if running.frozen_until > self.now {
+            return;
+        }
+        running.spins = if running.spins.0 == self.now { (self.now, running.spins.1 + 1) } else { (self.now, 0) };
+        if running.spins.1 > SPINS {
+            let deadline = running.node.deadline();
+            let what = format_args!("{process:?}: the deadline {deadline:?} does not move");
+            let failure = Failure::safety(what);
+            return self.fail(failure);
+        }
+        self.feed(process, Event::Timeout);
+    }
+
+    fn on_thaw(&mut self, process: Process) {
+        let host = &mut self.hosts[process.host.0];
+        if host.boots != process.boot {
+            return;
+        }
+        let Some(running) = &mut host.running else { return };
+        if running.frozen_until > self.now {
+            return;
+        }
+        let inbox = mem::take(&mut running.inbox);
+        self.feed(process, Event::Timeout);
+        inbox.into_iter().for_each(|event| self.feed(process, event));
+    }
+
+    fn on_produce(&mut self, process: Process, producer: ProducerId) {
+        let Some(app) = self.running(process).and_then(|r| r.producers.get_mut(&producer)) else {
+            return;
+        };
+        let event = app.tick(producer);
+        let (done, every) = (app.is_done(), app.spec.every);
+        if let Some(event) = event {
+            self.feed(process, event);
+        }
+        if !done {
+            self.queue.push(self.now + every, Task::Produce(process, producer));
+        }
+    }
+
+    fn on_consume(&mut self, process: Process, consumer: ConsumerId) {
+        let now = self.now;
+        let Some(app) = self.running(process).and_then(|r| r.consumers.get_mut(&consumer)) else {
+            return;
+        };
+        let next = (now + app.spec.every).max(app.paused_until);
+        let events = if app.paused_until > now { Vec::new() } else { app.tick(consumer) };
+        app.ticking = !app.is_idle();
+        if app.ticking {
+            self.queue.push(next, Task::Consume(process, consumer));
+        }
+        events.into_iter().for_each(|event| self.feed(process, event));
+    }
+
+    /// Takes what the network has to say.
+    fn absorb(&mut self) {
+        for effect in self.net.take_effects() {
+            match effect {
+                Effect::At(at, packet) => self.queue.push(at, Task::Packet(packet)),
+                Effect::Tell(process, event) => {
+                    self.queue.push(self.now, Task::Feed(process, event));
+                }
+            }
+        }
+    }
+
+    fn running(&mut self, process: Process) -> Option<&mut Running> {
+        let host = &mut self.hosts[process.host.0];
+        if host.boots == process.boot { host.running.as_mut() } else { None }
+    }
+
+    fn check(&mut self, checked: Result<(), String>) {
+        if let Err(what) = checked {
+            self.fail(Failure::Safety(what));
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.trace.note(self.now, format_args!("{failure}"));
+        let now = self.now;
+        self.failure.get_or_insert_with(|| match failure {
+            Failure::Safety(what) => Failure::Safety(format!("at {now:?}: {what}")),
+            other => other,
+        });
+    }
+
+    fn result(&self) -> Result<(), Failure> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn host_of(&self, peer: PeerId) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.peer == peer)
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "World(at {:?}, {} hosts, {} steps)", self.now, self.hosts.len(), self.steps)
+    }
+}

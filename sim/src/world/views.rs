@@ -1,0 +1,206 @@
+//! What can be read from a world: by scenarios, tests and checkers at the end.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mosaik_proto::{
+    Digest, PeerId,
+    discovery::{CommandError, EndpointAddr, PeerEntryVersion},
+    ids::{RequestId, StreamId},
+    time::Instant,
+};
+
+use super::World;
+use crate::{
+    checkers::{Checkers, catalog, catalog::View, links},
+    net::{HostId, Traffic},
+    verdict::Failure,
+};
+
+impl World {
+    /// The world's time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The hash over everything that happened so far.
+    #[must_use]
+    pub fn trace_hash(&self) -> Digest {
+        self.trace.hash()
+    }
+
+    /// Lines of the trace so far: events and actions.
+    #[must_use]
+    pub const fn trace_lines(&self) -> u64 {
+        self.trace.lines()
+    }
+
+    /// The checkers that looked at every step.
+    #[must_use]
+    pub const fn checkers(&self) -> &Checkers {
+        &self.checkers
+    }
+
+    /// All hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = HostId> + use<> {
+        (0..self.hosts.len()).map(HostId)
+    }
+
+    /// The identity of a host.
+    #[must_use]
+    pub fn peer(&self, host: HostId) -> PeerId {
+        self.hosts[host.0].peer
+    }
+
+    /// Where a host is.
+    #[must_use]
+    pub fn address(&self, host: HostId) -> EndpointAddr {
+        self.hosts[host.0].address()
+    }
+
+    /// True if a process runs there.
+    #[must_use]
+    pub fn is_running(&self, host: HostId) -> bool {
+        self.hosts[host.0].running.is_some()
+    }
+
+    /// How often processes were started there.
+    #[must_use]
+    pub fn boots(&self, host: HostId) -> u32 {
+        self.hosts[host.0].boots
+    }
+
+    /// The version of a host's own entry, if it runs.
+    #[must_use]
+    pub fn version(&self, host: HostId) -> Option<PeerEntryVersion> {
+        Some(self.hosts[host.0].running.as_ref()?.entry.signed().update_version())
+    }
+
+    /// Whom a host sees in which version, by what its node published.
+    #[must_use]
+    pub fn view(&self, host: HostId) -> BTreeMap<PeerId, PeerEntryVersion> {
+        self.hosts[host.0].running.as_ref().map(|running| running.view.clone()).unwrap_or_default()
+    }
+
+    /// True if `observer` sees `other`.
+    #[must_use]
+    pub fn sees(&self, observer: HostId, other: HostId) -> bool {
+        let running = self.hosts[observer.0].running.as_ref();
+        running.is_some_and(|running| running.view.contains_key(&self.peer(other)))
+    }
+
+    /// The reply to a request, once it came.
+    #[must_use]
+    pub fn reply(&self, host: HostId, request: RequestId) -> Option<Result<(), CommandError>> {
+        self.hosts[host.0].running.as_ref()?.replies.get(&request).copied()
+    }
+
+    /// What a host has sent.
+    #[must_use]
+    pub fn traffic(&self, host: HostId) -> Traffic {
+        self.net.traffic(host)
+    }
+
+    /// Links that are up at both ends.
+    #[must_use]
+    pub fn links(&self) -> Vec<(HostId, HostId)> {
+        self.net.links().collect()
+    }
+
+    /// Items that wait in the applications of a host's consumers.
+    #[must_use]
+    pub fn backlog(&self, host: HostId) -> usize {
+        let running = self.hosts[host.0].running.as_ref();
+        running.map_or(0, |r| r.consumers.values().map(super::ConsumerApp::backlog).sum())
+    }
+
+    /// Items that the producers of a host offered in this life of its process.
+    #[must_use]
+    pub fn offered(&self, host: HostId) -> u64 {
+        let running = self.hosts[host.0].running.as_ref();
+        running.map_or(0, |r| r.producers.values().map(super::ProducerApp::offered).sum())
+    }
+
+    /// True if everybody who runs sees exactly the others of its network.
+    ///
+    /// # Errors
+    /// Who does not.
+    pub fn converged(&self) -> Result<(), String> {
+        let mut views = Vec::new();
+        for host in &self.hosts {
+            let Some(running) = &host.running else { continue };
+            views.push(View {
+                peer: host.peer,
+                network: host.spec.network,
+                version: running.entry.signed().update_version(),
+                sees: running.view.clone(),
+            });
+        }
+        catalog::check(&views)
+    }
+
+    /// As [`converged`](Self::converged), and the catalogs hold what was published, and there is
+    /// one link per pair.
+    ///
+    /// # Errors
+    /// What is not so.
+    pub fn settled(&self) -> Result<(), String> {
+        self.converged()?;
+        for host in &self.hosts {
+            let Some(running) = &host.running else { continue };
+            let own = |peer: &PeerId| *peer == host.peer;
+            let held: BTreeMap<_, _> = running
+                .node
+                .catalog()
+                .peers()
+                .map(|entry| (entry.id(), entry.update_version()))
+                .filter(|(peer, _)| !own(peer))
+                .collect();
+            if held != running.view {
+                return Err(format!("{}: the catalog is not what was published", host.id));
+            }
+        }
+        links::check(self.net.links())
+    }
+
+    /// True if every consumer has everything that the producers of its stream offered, and
+    /// consumed it.
+    ///
+    /// # Errors
+    /// Who lacks what.
+    pub fn delivered(&self) -> Result<(), String> {
+        let all = self.hosts.iter().filter_map(|host| Some((host, host.running.as_ref()?)));
+        for (host, running) in all.clone() {
+            for (id, consumer) in &running.consumers {
+                for (other, producing) in all.clone() {
+                    if other.id == host.id || other.spec.network != host.spec.network {
+                        continue;
+                    }
+                    let stream = |stream: &StreamId| *stream == consumer.spec.stream;
+                    for app in producing.producers.values().filter(|p| stream(&p.spec.stream)) {
+                        let (expected, process) = ((app.start(), app.offered()), host.process());
+                        let got = self.checkers.order.next(process, *id, &other.peer);
+                        if app.offered() > 0 && got != Some(expected) || !app.is_done() {
+                            return Err(format!(
+                                "{} has {got:?} of {}, which offered {expected:?} of {}",
+                                host.id, other.id, app.spec.items
+                            ));
+                        }
+                    }
+                }
+                if !consumer.is_idle() {
+                    return Err(format!("{} still consumes", host.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until [`converged`](Self::converged) holds.
+    ///
+    /// # Errors
+    /// What a checker found; [`Failure::Liveness`] at the limit.
+    pub fn run_until_converged(&mut self, limit: Duration) -> Result<Instant, Failure> {
+        self.run_until_holds(Instant::ZERO + limit, Self::converged)
+    }
+}
