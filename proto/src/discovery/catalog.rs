@@ -461,3 +461,6 @@ fn same_content(a: &PeerEntry, b: &PeerEntry) -> bool {
         && a.groups == b.groups
         && a.tickets == b.tickets
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,9 +194,12 @@ impl Discovery {
     /// Somebody holds a peer for alive that we gave up. Again we look for ourselves (DISC-33).
     pub(super) fn rumoured_alive(&mut self, peer: PeerId, step: &mut Step<'_>) {
         let Some(down) = self.liveness.down.get(&peer) else { return };
-        let recent = step.now.mono.since(down.tried) < limits::CHECK_MEMORY;
-        if !down.trying && !recent && self.liveness.take_check(step.now.mono) {
-            self.redial(peer, step);
+        // Rumours bring the next attempt forward, but attempts keep their distance.
+        let soon = step.now.mono.max(down.tried + limits::CHECK_MEMORY);
+        let planned = self.timers.at(&Timer::Redial(peer));
+        let sooner = planned.is_some_and(|at| soon < at);
+        if !down.trying && sooner && self.liveness.take_check(step.now.mono) {
+            self.timers.set(Timer::Redial(peer), Some(soon));
         }
     }
 
