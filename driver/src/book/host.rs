@@ -103,6 +103,8 @@ struct Wanted {
 #[derive(Default)]
 struct Kept {
     nodes: BTreeMap<u64, Node>,
+    /// What the last reading found for the looks.
+    listed: BTreeMap<NetworkId, Arc<Listing>>,
     refresh_at: Option<Instant>,
     read_at: Option<Instant>,
 }
@@ -120,8 +122,8 @@ struct Watch {
     me: PeerId,
     found: Found,
     since: Instant,
-    /// What has been reported and is still listed.
-    known: Mutex<Listing>,
+    /// The listing that was reported last.
+    known: Mutex<Arc<Listing>>,
 }
 
 type Listing = BTreeMap<PeerId, BTreeSet<SocketAddr>>;
@@ -178,7 +180,7 @@ impl AddressBook for HostBook {
 
     fn resolve(&self, peer: &PeerId) -> BTreeSet<SocketAddr> {
         let mut addrs = BTreeSet::new();
-        self.0.read(|name| name.peer() == *peer, |record| addrs.extend(record.addrs));
+        self.0.read(&peer.to_string(), &BTreeSet::new(), |record| addrs.extend(record.addrs));
         addrs
     }
 
@@ -209,13 +211,15 @@ impl Wanted {
 }
 
 impl Inner {
-    /// Hands over every living record of our network namespace whose file name is of interest.
-    fn read(&self, interest: impl Fn(&Name) -> bool, mut each: impl FnMut(Record)) {
+    /// Hands over every living record of our network namespace in files whose names begin so.
+    fn read(&self, prefix: &str, except: &BTreeSet<Name>, mut each: impl FnMut(Record)) {
         let Some(dir) = self.place.existing() else { return };
         let Ok(entries) = fs::read_dir(dir) else { return };
         let names = entries.take(ENTRIES_MAX).flatten().filter_map(|entry| {
-            let name = entry.file_name().to_str().and_then(Name::parse)?;
-            interest(&name).then_some(name)
+            let name = entry.file_name();
+            let name =
+                name.to_str().filter(|name| name.starts_with(prefix)).and_then(Name::parse)?;
+            (!except.contains(&name)).then_some(name)
         });
         for name in names.take(FILES_MAX) {
             match file::read(dir, &name) {
@@ -227,22 +231,25 @@ impl Inner {
     }
 
     /// Reads the directory and reports to the looks.
-    fn serve(&self, looks: &[Arc<Watch>], kept: &Kept) {
-        let own: BTreeSet<_> = kept.nodes.values().map(|node| &node.name).collect();
-        let mut listed = BTreeMap::<NetworkId, Listing>::new();
-        self.read(
-            |name| !own.contains(name),
-            |record| {
-                if let Some(network) = record.network
-                    && !record.addrs.is_empty()
-                {
-                    let listing = listed.entry(network).or_default();
-                    listing.entry(record.peer).or_default().extend(record.addrs);
-                }
-            },
-        );
-        let none = Listing::new();
-        looks.iter().for_each(|watch| watch.compare(listed.get(&watch.network).unwrap_or(&none)));
+    fn serve(&self, looks: &[Arc<Watch>], kept: &mut Kept) {
+        let mut listed: BTreeMap<_, _> =
+            looks.iter().map(|watch| (watch.network, Listing::new())).collect();
+        let own = kept.nodes.values().map(|node| node.name.clone()).collect();
+        self.read("", &own, |record| {
+            if let Some(listing) = record.network.and_then(|network| listed.get_mut(&network))
+                && !record.addrs.is_empty()
+            {
+                listing.entry(record.peer).or_default().extend(record.addrs);
+            }
+        });
+        // What has not changed stays the same in memory, so that looks need not compare it.
+        let mut before = std::mem::take(&mut kept.listed);
+        let listed = listed.into_iter().map(|(network, listing)| {
+            let same = before.remove(&network).filter(|before| **before == listing);
+            (network, same.unwrap_or_else(|| Arc::new(listing)))
+        });
+        kept.listed = listed.collect();
+        looks.iter().for_each(|watch| watch.compare(&kept.listed[&watch.network]));
     }
 
     /// Makes the file say what the record says.
@@ -316,6 +323,7 @@ impl Chore for Inner {
 
         if looks.is_empty() {
             kept.read_at = None;
+            kept.listed.clear();
         } else if fresh || due(kept.read_at) {
             self.serve(&looks, kept);
             let eager = looks.iter().any(|watch| now.duration_since(watch.since) < EAGER_FOR);
@@ -326,18 +334,17 @@ impl Chore for Inner {
 }
 
 impl Watch {
-    fn compare(&self, listing: &Listing) {
-        let mut known = lock(&self.known);
-        let news = listing.iter().filter(|(peer, addrs)| {
-            **peer != self.me && known.get(peer).is_none_or(|known| known != *addrs)
-        });
-        let news: Vec<_> =
-            news.map(|(peer, addrs)| EndpointAddr::new(*peer, addrs.iter().copied())).collect();
-        if !news.is_empty() || known.len() != listing.len() {
-            known.clone_from(listing);
+    /// Reports what is new in this listing.
+    fn compare(&self, listing: &Arc<Listing>) {
+        let known = std::mem::replace(&mut *lock(&self.known), listing.clone());
+        if Arc::ptr_eq(&known, listing) {
+            return;
         }
-        drop(known);
-        report(&self.found, news);
+        let news = listing
+            .iter()
+            .filter(|(peer, addrs)| **peer != self.me && known.get(peer) != Some(*addrs))
+            .map(|(peer, addrs)| EndpointAddr::new(*peer, addrs.iter().copied()));
+        report(&self.found, news.collect());
     }
 }
 

@@ -91,7 +91,11 @@ fn a_report_may_use_the_book_and_may_panic() {
 fn the_last_report_is_the_final_state() {
     let book = ProcessBook::isolated();
     let (found, reports) = listener();
-    let _look = book.look(net(), peer(99), found);
+    let slowly = move |peers| {
+        thread::yield_now();
+        found(peers);
+    };
+    let _look = book.look(net(), peer(99), Arc::new(slowly));
     let nodes: Vec<_> = (1..=4).map(|n| book.publish(record(n, [1], Some(net())))).collect();
     thread::scope(|scope| {
         for (n, node) in (1..=4).zip(&nodes) {

@@ -60,10 +60,6 @@ impl Name {
         (name.to_string() == text).then_some(name)
     }
 
-    pub(super) const fn peer(&self) -> PeerId {
-        self.peer
-    }
-
     fn not_in_place(&self) -> Self {
         Self { new: true, ..*self }
     }
@@ -109,28 +105,34 @@ pub(super) fn read(dir: &Path, name: &Name) -> io::Result<Seen> {
     for _ in 0..TRIES {
         // Opening a pipe would block.
         if !fs::symlink_metadata(&path)?.is_file() {
-            return Ok(Seen::Nothing);
+            break;
         }
-        let mut file = File::open(&path)?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) if name.new => return Ok(Seen::Nothing),
-            Err(TryLockError::WouldBlock) => {
-                let (record, netns) = parse(&mut file)?;
-                return if record.peer == name.peer {
-                    Ok(Seen::Alive { record, netns })
-                } else {
-                    Err(io::ErrorKind::InvalidData.into())
-                };
-            }
-            Ok(()) if same_file(&file, &path)? => {
-                fs::remove_file(&path)?;
-                return Ok(Seen::Dead);
-            }
-            Ok(()) => (),
-            Err(TryLockError::Error(error)) => return Err(error),
+        if let Some(seen) = examine(File::open(&path)?, &path, name)? {
+            return Ok(seen);
         }
     }
     Ok(Seen::Nothing)
+}
+
+/// Judges an open file; `None` if it has been replaced since it was opened.
+fn examine(mut file: File, path: &Path, name: &Name) -> io::Result<Option<Seen>> {
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) if name.new => Ok(Some(Seen::Nothing)),
+        Err(TryLockError::WouldBlock) => {
+            let (record, netns) = parse(&mut file)?;
+            if record.peer == name.peer {
+                Ok(Some(Seen::Alive { record, netns }))
+            } else {
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+        Ok(()) if same_file(&file, path)? => {
+            fs::remove_file(path)?;
+            Ok(Some(Seen::Dead))
+        }
+        Ok(()) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Puts a file in place, whole and locked.
@@ -288,5 +290,29 @@ mod tests {
         ] {
             assert_eq!(Name::parse(&bad), None, "{bad}");
         }
+    }
+
+    /// The publisher replaces its file between a reader's opening it and trying the lock.
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_is_not_taken_for_a_dead_ones() {
+        let dir = std::env::temp_dir().join(format!("mosaik-file-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let name = Name::unique(PeerId::from_bytes([7; 32]));
+        let path = dir.join(name.to_string());
+        let text =
+            |network| compose(&Record { peer: name.peer, addrs: BTreeSet::new(), network }, None);
+        let first = write(&dir, &name, &text(None)).unwrap();
+        let opened = File::open(&path).unwrap();
+        let second = write(&dir, &name, &text(Some(NetworkId::zero()))).unwrap();
+        drop(first);
+        assert!(examine(opened, &path, &name).unwrap().is_none(), "look again");
+        let alive = |seen| matches!(seen, Seen::Alive { record, .. } if record.network.is_some());
+        assert!(alive(read(&dir, &name).unwrap()));
+
+        drop(second);
+        assert!(matches!(read(&dir, &name), Ok(Seen::Dead)));
+        assert!(read(&dir, &name).is_err(), "gone");
+        fs::remove_dir(dir).unwrap();
     }
 }
