@@ -85,6 +85,17 @@ mod wants;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+pub use self::{
+    address::{EndpointAddr, ParseEndpointAddrError},
+    admit::Refused,
+    catalog::Catalog,
+    config::Config,
+    entry::{PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
+    info::PeerInfo,
+    local::{Draft, EntryError, LocalEntry},
+    tombstone::Tombstone,
+    vocabulary::{Action, Change, Command, CommandError, Env, Event, News, View},
+};
 use self::{
     admit::Candidate,
     frames::Message,
@@ -96,17 +107,6 @@ use self::{
     sync::Round,
     timer::Timer,
     wants::Wants,
-};
-pub use self::{
-    address::{EndpointAddr, ParseEndpointAddrError},
-    admit::Refused,
-    catalog::Catalog,
-    config::Config,
-    entry::{PeerEntry, PeerEntryVersion, SignedPeerEntry, UnverifiedEntry},
-    info::PeerInfo,
-    local::{Draft, EntryError, LocalEntry},
-    tombstone::Tombstone,
-    vocabulary::{Action, Change, Command, CommandError, Env, Event, News, View},
 };
 use crate::{
     core::{Core, Outbox},

@@ -21,6 +21,8 @@ const LATE: Duration = Duration::from_millis(500);
 const STORM_WINDOW: Duration = Duration::from_secs(5);
 /// How long peers given up after many links were lost are redialled faster.
 const STORM_LIFE: Duration = Duration::from_secs(30);
+/// Who does not come back within this time is suspected aloud; it is given up later.
+const DOUBT: Duration = Duration::from_secs(1);
 /// Times that a check of hearsay is prolonged if no dial came to an end at all.
 const CHECK_ROUNDS: u8 = 4;
 
@@ -47,6 +49,9 @@ pub(super) struct Liveness {
 #[derive(Debug)]
 struct Silent {
     version: PeerEntryVersion,
+    since: Instant,
+    /// The links know that we could not reach it.
+    told: bool,
     /// [`Liveness::late`] when the deadline was set.
     late: Duration,
     /// A link was lost or a dial failed: more than hearsay.
@@ -219,14 +224,20 @@ impl Discovery {
         let late = self.liveness.late;
         let version = self.catalog.signed(&peer).map(|entry| entry.update_version());
         let Some(silent) = self.liveness.silent.get_mut(&peer) else { return };
+        let evidence = silent.evidence;
         let wait = if late > silent.late {
             let wait = late - silent.late;
             silent.late = late;
             Some(wait.min(limits::SILENCE_MAX))
         } else if let Some(version) = version.filter(|version| *version != silent.version) {
-            silent.version = version;
-            Some(limits::SILENCE_MAX)
-        } else if !silent.evidence && silent.rounds < CHECK_ROUNDS {
+            (silent.version, silent.since, silent.told) = (version, step.now.mono, false);
+            Some(DOUBT)
+        } else if !silent.told {
+            silent.told = true;
+            let left = (silent.since + limits::SILENCE_MAX).since(step.now.mono);
+            self.suspect_aloud(peer);
+            Some(left)
+        } else if !evidence && silent.rounds < CHECK_ROUNDS {
             silent.rounds += 1;
             Some(limits::SILENCE_MAX)
         } else {
@@ -236,10 +247,9 @@ impl Discovery {
             self.timers.set(Timer::Silence(peer), Some(step.now.mono + wait));
             return;
         }
-        let evidence = silent.evidence;
         self.end_silence(peer, step);
-        if let (true, Some(version)) = (evidence, version) {
-            self.give_up(peer, version, step);
+        if evidence {
+            self.give_up(peer, step);
         }
     }
 
@@ -268,7 +278,7 @@ impl Discovery {
         self.timers.set(Timer::Redial(peer), Some(step.now.mono + wait));
     }
 
-    fn give_up(&mut self, peer: PeerId, version: PeerEntryVersion, step: &mut Step<'_>) {
+    fn give_up(&mut self, peer: PeerId, step: &mut Step<'_>) {
         debug_assert!(!self.is_linked(&peer));
         if !self.catalog.give_up(step.now.mono, peer) {
             return;
@@ -281,6 +291,12 @@ impl Discovery {
         self.timers.set(Timer::Redial(peer), Some(now + wait));
         self.standing_changed(peer, false, step);
         self.hide(peer, step);
+    }
+
+    /// The others may look for themselves.
+    fn suspect_aloud(&mut self, peer: PeerId) {
+        let Some(entry) = self.catalog.signed(&peer) else { return };
+        let version = entry.update_version();
         for (link, outlet) in &mut self.outlets {
             outlet.suspect(peer, version);
             self.ready.insert(*link);
@@ -291,11 +307,16 @@ impl Discovery {
         let Some(entry) = self.catalog.signed(&peer) else { return };
         let version = entry.update_version();
         let late = self.liveness.late;
-        let silent = self.liveness.silent.entry(peer);
-        let silent = silent.or_insert(Silent { version, late, evidence, rounds: 0 });
+        let now = step.now.mono;
+        let new = Silent { version, since: now, told: false, late, evidence, rounds: 0 };
+        let silent = self.liveness.silent.entry(peer).or_insert(new);
+        // The dial of a check that had its time came to an end: no need to wait for the next round.
+        let verdict = evidence && !silent.evidence && silent.rounds > 0;
         silent.evidence |= evidence;
-        if self.timers.at(&Timer::Silence(peer)).is_none() {
-            self.timers.set(Timer::Silence(peer), Some(step.now.mono + limits::SILENCE_MAX));
+        if verdict {
+            self.timers.set(Timer::Silence(peer), Some(now));
+        } else if self.timers.at(&Timer::Silence(peer)).is_none() {
+            self.timers.set(Timer::Silence(peer), Some(now + DOUBT));
         }
     }
 

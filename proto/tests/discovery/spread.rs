@@ -305,3 +305,35 @@ fn disc_60_a_run_is_a_function_of_its_seed() {
     assert!(a.len() > 1000);
     assert!(a == b, "two runs of one seed differ");
 }
+
+/// A thousand nodes that know one seed know each other soon, over a ring with chords.
+#[test]
+#[ignore = "large: run in release"]
+fn disc_40_a_thousand_nodes_meet_through_one_seed() {
+    let count = 1000;
+    let mut world = World::new(count);
+    world.quiet();
+    (1..count).for_each(|n| world.dial(n, 0));
+    for _ in 0..20 {
+        world.run_for(Duration::from_millis(250));
+        let known: usize = world.nodes.iter().map(|n| n.core.catalog().signed_count()).sum();
+        let bytes: usize = world.nodes.iter().map(|n| n.bytes).sum();
+        let seed = world.nodes[0].bytes;
+        println!(
+            "{:?}: known {:.4} links {} sent {} kB per node, seed {} kB",
+            world.now,
+            known as f64 / (count * (count - 1)) as f64,
+            world.links.len(),
+            bytes / count / 1000,
+            seed / 1000
+        );
+    }
+    assert!(world.converged());
+    let dead = world.id(500);
+    world.kill(500);
+    for _ in 0..16 {
+        world.run_for(Duration::from_secs(1));
+        let hidden = |n: &&crate::world::Node| n.core.catalog().given_up(&dead).is_some();
+        println!("{:?}: given up by {}", world.now, world.nodes.iter().filter(hidden).count());
+    }
+}

@@ -54,6 +54,7 @@ pub(crate) struct Node {
     pub(crate) sent: BTreeMap<u8, usize>,
     pub(crate) closes: Vec<CloseCode>,
     pub(crate) wants: usize,
+    pub(crate) bytes: usize,
 }
 
 /// The nodes, the links between them, and what is under way.
@@ -66,6 +67,11 @@ pub(crate) struct World {
     pub(crate) trace: Vec<String>,
     queue: BTreeMap<(Instant, u64), Due>,
     seq: u64,
+    quiet: bool,
+    by_id: BTreeMap<PeerId, usize>,
+    by_pair: BTreeMap<(usize, usize), LinkId>,
+    timers: BTreeSet<(Instant, usize)>,
+    armed: Vec<Option<Instant>>,
 }
 
 enum Due {
@@ -89,6 +95,11 @@ impl World {
             trace: Vec::new(),
             queue: BTreeMap::new(),
             seq: 0,
+            quiet: false,
+            by_id: BTreeMap::new(),
+            by_pair: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            armed: Vec::new(),
         };
         for n in 0..count {
             world.join(n, config(n));
@@ -119,11 +130,14 @@ impl World {
             sent: BTreeMap::new(),
             closes: Vec::new(),
             wants: 0,
+            bytes: 0,
         };
         if n < self.nodes.len() {
             self.nodes[n] = node;
         } else {
+            self.by_id.insert(node.local.id(), n);
             self.nodes.push(node);
+            self.armed.push(None);
         }
         self.step(n, Event::Local(entry));
     }
@@ -137,7 +151,12 @@ impl World {
     }
 
     pub(crate) fn index(&self, peer: &PeerId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.local.id() == *peer)
+        self.by_id.get(peer).copied()
+    }
+
+    /// No trace: for large worlds.
+    pub(crate) fn quiet(&mut self) {
+        self.quiet = true;
     }
 
     pub(crate) fn dial(&mut self, n: usize, to: usize) {
@@ -181,8 +200,8 @@ impl World {
     }
 
     pub(crate) fn link(&self, a: usize, b: usize) -> Option<LinkId> {
-        let pair = |(_, ends): &(&LinkId, &(usize, usize))| **ends == (a, b) || **ends == (b, a);
-        self.links.iter().find(pair).map(|(link, _)| *link)
+        let link = self.by_pair.get(&(a.min(b), a.max(b))).copied();
+        link.filter(|link| self.links.contains_key(link))
     }
 
     /// A link fails; both ends notice after a while.
@@ -227,8 +246,7 @@ impl World {
     pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            let timer = self.nodes.iter().enumerate().filter(|(_, node)| node.up);
-            let timer = timer.filter_map(|(n, node)| Some((node.core.deadline()?, n))).min();
+            let timer = self.timers.first().copied();
             let due = self.queue.keys().next().copied();
             match (due, timer) {
                 (Some((at, seq)), timer) if timer.is_none_or(|(t, _)| at <= t) && at <= end => {
@@ -238,7 +256,12 @@ impl World {
                 }
                 (_, Some((at, n))) if at <= end => {
                     self.now = self.now.max(at);
-                    self.step(n, Event::Timeout);
+                    if self.nodes[n].up {
+                        self.step(n, Event::Timeout);
+                    } else {
+                        self.timers.remove(&(at, n));
+                        self.armed[n] = None;
+                    }
                 }
                 _ => break,
             }
@@ -255,9 +278,17 @@ impl World {
         let paths = Paths::default();
         let mut out = Outbox::new();
         self.nodes[n].core.handle(Env { now, paths: &paths }, event, &mut out);
+        let deadline = self.nodes[n].core.deadline();
+        if deadline != self.armed[n] {
+            self.armed[n].into_iter().for_each(|at| _ = self.timers.remove(&(at, n)));
+            self.timers.extend(deadline.map(|at| (at, n)));
+            self.armed[n] = deadline;
+        }
         let actions: Vec<Action> = out.drain().collect();
         for action in actions {
-            self.trace.push(format!("{:?} {n} {action:?}", self.now));
+            if !self.quiet {
+                self.trace.push(format!("{:?} {n} {action:?}", self.now));
+            }
             self.act(n, action);
         }
     }
@@ -284,6 +315,7 @@ impl World {
             }
             Action::Send { link, kind, payload } => {
                 *node.sent.entry(kind).or_insert(0) += 1;
+                node.bytes += payload.len() + HEADER_LEN;
                 let Some((a, b)) = self.links.get(&link).copied() else { return };
                 let bytes = (payload.len() + HEADER_LEN) as u32;
                 let to = if a == n { b } else { a };
@@ -376,6 +408,7 @@ impl World {
         self.seq += 1;
         let link = LinkId(self.seq);
         self.links.insert(link, (n, other));
+        self.by_pair.insert((n.min(other), n.max(other)), link);
         for (at, from, side) in [(n, other, Side::Dialer), (other, n, Side::Listener)] {
             let entry = self.nodes[from].local.signed().clone();
             let event = Event::Connected { peer: self.id(from), link, side, entry };

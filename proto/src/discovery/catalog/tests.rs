@@ -5,11 +5,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    crypto::SecretKey,
-    discovery::LocalEntry,
-    time::UnixMillis,
-};
+use crate::{crypto::SecretKey, discovery::LocalEntry, time::UnixMillis};
 
 fn network() -> NetworkId {
     NetworkId::from("catalog")
