@@ -1,0 +1,11 @@
+//! Application handles: `Clone`-able values without a runtime type, behind which the loop works.
+
+pub(crate) mod catalog;
+pub(crate) mod channels;
+pub(crate) mod consumer;
+pub(crate) mod discovery;
+pub(crate) mod network;
+pub(crate) mod producer;
+pub(crate) mod shared;
+pub(crate) mod streams;
+pub(crate) mod when;

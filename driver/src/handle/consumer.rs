@@ -1,0 +1,364 @@
+//! The application's end of a consumer: a lane of batches, and the typed handle.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream::FusedStream};
+use mosaik_proto::{
+    ids::{ConsumerId, StreamId, SubscriptionId},
+    node,
+    streams::{ConsumerConfig, Delivery, item},
+};
+
+use super::{
+    channels::{ChannelInfo, Channels, Stats},
+    shared::Shared,
+    when::When,
+};
+use crate::{
+    datum::Datum,
+    sync::cell::lock,
+    task::inbox::{Queued, Source},
+};
+
+/// Items and payload bytes taken through one subscription, and how much of that the core knows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    items: u64,
+    bytes: u64,
+    reported_items: u64,
+    reported_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// Bounded by the credit that the core gives.
+    batches: VecDeque<Delivery>,
+    tallies: BTreeMap<SubscriptionId, Tally>,
+    waker: Option<Waker>,
+    announced: bool,
+    dropped: bool,
+    ended: bool,
+    closed_told: bool,
+}
+
+/// One consumer, as its handle and the loop share it.
+#[derive(Debug)]
+pub(crate) struct ConsumerCell {
+    pub(crate) id: ConsumerId,
+    pub(crate) config: ConsumerConfig,
+    pub(crate) channels: Channels,
+    lane: Mutex<Lane>,
+    queued: Queued,
+}
+
+impl ConsumerCell {
+    pub(crate) fn new(id: ConsumerId, config: ConsumerConfig, channels: Channels) -> Self {
+        Self { id, config, channels, lane: Mutex::default(), queued: Queued::default() }
+    }
+
+    // --- the loop's side -------------------------------------------------------------------
+
+    /// What the core has to be told.
+    pub(crate) fn take(&self, events: &mut VecDeque<node::Event>) {
+        self.queued.lower();
+        let mut lane = lock(&self.lane);
+        let consumer = self.id;
+        if !lane.announced {
+            lane.announced = true;
+            let config = self.config.clone();
+            events.push_back(node::Event::OpenConsumer { consumer, config });
+        }
+        for (subscription, tally) in &mut lane.tallies {
+            if tally.items > tally.reported_items {
+                tally.reported_items = tally.items;
+                tally.reported_bytes = tally.bytes;
+                let (subscription, items, bytes) = (*subscription, tally.items, tally.bytes);
+                events.push_back(node::Event::Consumed { consumer, subscription, items, bytes });
+            }
+        }
+        if lane.dropped && !lane.closed_told {
+            lane.closed_told = true;
+            events.push_back(node::Event::CloseConsumer(consumer));
+        }
+    }
+
+    pub(crate) fn deliver(&self, delivery: Delivery) {
+        let waker = {
+            let mut lane = lock(&self.lane);
+            lane.batches.push_back(delivery);
+            lane.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// A subscription is over: its tally is of no more use once its items are taken.
+    pub(crate) fn forget(&self, subscription: SubscriptionId) {
+        let mut lane = lock(&self.lane);
+        if !lane.batches.iter().any(|batch| batch.subscription == subscription) {
+            lane.tallies.remove(&subscription);
+        }
+    }
+
+    /// The node has ended.
+    pub(crate) fn end(&self) {
+        self.channels.close();
+        let waker = {
+            let mut lane = lock(&self.lane);
+            lane.ended = true;
+            lane.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn announce(self: &Arc<Self>, shared: &Shared) {
+        if self.queued.raise() {
+            shared.inbox.push(Source::Consumer(Arc::clone(self)));
+        }
+    }
+
+    // --- the handle's side -----------------------------------------------------------------
+
+    /// Adds to the tally of a subscription; true if the core should hear of it.
+    fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64) -> bool {
+        let mut lane = lock(&self.lane);
+        let tally = lane.tallies.entry(subscription).or_default();
+        tally.items += items;
+        tally.bytes += bytes;
+        tally.items - tally.reported_items >= self.config.window_items.div_ceil(4)
+            || tally.bytes - tally.reported_bytes >= self.config.window_bytes.div_ceil(4)
+    }
+
+    fn next_batch(&self, cx: Option<&mut Context<'_>>) -> Poll<Option<Delivery>> {
+        let mut lane = lock(&self.lane);
+        if let Some(batch) = lane.batches.pop_front() {
+            return Poll::Ready(Some(batch));
+        }
+        if lane.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(cx) = cx {
+            match &lane.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                _ => lane.waker = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A batch that is being taken apart.
+#[derive(Debug)]
+struct Open {
+    subscription: SubscriptionId,
+    data: Bytes,
+    at: usize,
+    /// Taken from this batch and not yet counted.
+    items: u64,
+    bytes: u64,
+}
+
+/// There is no item now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TryRecvError {
+    /// None has arrived; more may come.
+    #[error("no item has arrived")]
+    Empty,
+    /// The network has shut down and everything that had arrived was taken.
+    #[error("the network has shut down")]
+    Disconnected,
+}
+
+/// Receives the items of one stream from everybody who produces it.
+///
+/// Items of one producer come in order; those of different producers interleave. Each producer may
+/// send ahead only what the consumer's window allows, so a consumer that is not read costs bounded
+/// memory here and holds its producers back, until they cut it off. Dropping it ends all its
+/// subscriptions.
+pub struct Consumer<D: Datum> {
+    cell: Arc<ConsumerCell>,
+    shared: Arc<Shared>,
+    when: When,
+    stats: Stats,
+    open: Option<Open>,
+    finished: bool,
+    datum: PhantomData<fn() -> D>,
+}
+
+impl<D: Datum> Consumer<D> {
+    pub(crate) fn of(cell: Arc<ConsumerCell>, shared: Arc<Shared>) -> Self {
+        let when = When::new(Arc::clone(&cell.channels.status));
+        let stats = Stats::new(Some(shared.clock.now().mono), shared.clock.clone());
+        Self { cell, shared, when, stats, open: None, finished: false, datum: PhantomData }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn stream_id(&self) -> &StreamId {
+        &self.cell.channels.stream
+    }
+
+    /// How the consumer was configured.
+    #[must_use]
+    pub fn config(&self) -> &ConsumerConfig {
+        &self.cell.config
+    }
+
+    /// Futures for what the consumer becomes.
+    #[must_use]
+    pub const fn when(&self) -> &When {
+        &self.when
+    }
+
+    /// True if the `online_when` condition is met.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.cell.channels.is_online()
+    }
+
+    /// The subscriptions of this moment, those that are still connecting included.
+    pub fn producers(&self) -> impl Iterator<Item = ChannelInfo> + use<D> {
+        self.cell.channels.list().into_iter()
+    }
+
+    /// What the application took so far; its uptime counts from the construction.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The next item; `None` once the network has shut down and everything was taken. Cancel safe.
+    pub async fn recv(&mut self) -> Option<D> {
+        std::future::poll_fn(|cx| self.poll_recv(Some(cx))).await
+    }
+
+    /// The next item, as [`recv`](Self::recv). Here so that no extension trait is needed.
+    pub async fn next(&mut self) -> Option<D> {
+        self.recv().await
+    }
+
+    /// The next item, if one has arrived.
+    ///
+    /// # Errors
+    /// [`TryRecvError`] if there is none.
+    pub fn try_recv(&mut self) -> Result<D, TryRecvError> {
+        match self.poll_recv(None) {
+            Poll::Ready(Some(item)) => Ok(item),
+            Poll::Ready(None) => Err(TryRecvError::Disconnected),
+            Poll::Pending => Err(TryRecvError::Empty),
+        }
+    }
+
+    fn poll_recv(&mut self, mut cx: Option<&mut Context<'_>>) -> Poll<Option<D>> {
+        loop {
+            if let Some(open) = &mut self.open {
+                match Self::take_item(open, &self.stats) {
+                    Some(Ok(item)) => {
+                        self.settle(false);
+                        return Poll::Ready(Some(item));
+                    }
+                    Some(Err(error)) => {
+                        tracing::warn!(stream = %self.stream_id(), %error, "undecodable datum");
+                        self.settle(false);
+                        continue;
+                    }
+                    None => self.settle(true),
+                }
+            }
+            match self.cell.next_batch(cx.as_deref_mut()) {
+                Poll::Ready(Some(batch)) => {
+                    let (subscription, data) = (batch.subscription, batch.data);
+                    self.open = Some(Open { subscription, data, at: 0, items: 0, bytes: 0 });
+                }
+                Poll::Ready(None) => {
+                    self.finished = true;
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn take_item(open: &mut Open, stats: &Stats) -> Option<Result<D, D::DecodeError>> {
+        if open.at == open.data.len() {
+            return None;
+        }
+        let (start, length) =
+            item::locate(&open.data, open.at).expect("the core delivers whole items");
+        open.at = start + length;
+        open.items += 1;
+        open.bytes += length as u64;
+        stats.add(1, length as u64);
+        Some(D::decode(&open.data[start..open.at]))
+    }
+
+    /// Counts what was taken: at the end of a batch, or a quarter of the window in its middle.
+    fn settle(&mut self, finished: bool) {
+        let Some(open) = &mut self.open else { return };
+        let config = &self.cell.config;
+        let much = open.items >= config.window_items.div_ceil(4)
+            || open.bytes >= config.window_bytes.div_ceil(4);
+        let done = finished || open.at == open.data.len();
+        if !(much || done) {
+            return;
+        }
+        self.cell.channels.metrics.taken(open.items, open.bytes);
+        let worth = open.items > 0 && self.cell.count(open.subscription, open.items, open.bytes);
+        open.items = 0;
+        open.bytes = 0;
+        if done {
+            self.open = None;
+        }
+        if worth {
+            self.cell.announce(&self.shared);
+        }
+    }
+}
+
+impl<D: Datum> Stream for Consumer<D> {
+    type Item = D;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<D>> {
+        self.poll_recv(Some(cx))
+    }
+}
+
+impl<D: Datum> FusedStream for Consumer<D> {
+    fn is_terminated(&self) -> bool {
+        self.finished
+    }
+}
+
+impl<D: Datum> Unpin for Consumer<D> {}
+
+impl<D: Datum> Drop for Consumer<D> {
+    fn drop(&mut self) {
+        {
+            let mut lane = lock(&self.cell.lane);
+            lane.dropped = true;
+            lane.batches.clear();
+        }
+        self.shared.streams.forget_consumer(&self.cell);
+        self.cell.announce(&self.shared);
+    }
+}
+
+impl<D: Datum> fmt::Debug for Consumer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("stream", self.stream_id())
+            .field("online", &self.is_online())
+            .finish_non_exhaustive()
+    }
+}

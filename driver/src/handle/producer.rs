@@ -1,0 +1,529 @@
+//! The application's end of a producer: a lane of encoded items, and the typed handle.
+
+use std::{
+    any::TypeId,
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use event_listener::{Event, EventListener};
+use futures_util::Sink;
+use mosaik_proto::{
+    ids::{ProducerId, StreamId},
+    limits,
+    node,
+    streams::{ProducerConfig, item},
+};
+
+use super::{
+    channels::{ChannelInfo, Channels},
+    shared::Shared,
+    when::When,
+};
+use crate::{
+    datum::Datum,
+    sync::cell::lock,
+    task::inbox::{Queued, Source},
+};
+
+/// Items on their way from handles to the loop.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Full batches, oldest first; few, because the lane is bounded in bytes.
+    full: std::collections::VecDeque<(u32, u64, BytesMut)>,
+    /// The batch that is being filled, its items and their payload bytes.
+    open: BytesMut,
+    open_items: u32,
+    open_payload: u64,
+    /// All items and payload bytes that wait.
+    items: usize,
+    bytes: usize,
+    /// What the core allows in all, and what was taken so far.
+    window: (u64, u64),
+    taken: (u64, u64),
+    announced: bool,
+    handles: usize,
+    ended: bool,
+}
+
+/// One producer, as its handles and the loop share it.
+#[derive(Debug)]
+pub(crate) struct ProducerCell {
+    pub(crate) id: ProducerId,
+    pub(crate) datum: TypeId,
+    pub(crate) config: ProducerConfig,
+    pub(crate) buffer: usize,
+    pub(crate) channels: Channels,
+    lane: Mutex<Lane>,
+    /// Fires when the lane gets room, or the producer ends.
+    room: Event,
+    queued: Queued,
+}
+
+/// What the loop finds when it looks at a producer.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Open,
+    Batch(u32, Bytes),
+    Close,
+    Nothing,
+}
+
+impl ProducerCell {
+    pub(crate) fn new(
+        id: ProducerId,
+        datum: TypeId,
+        config: ProducerConfig,
+        buffer: usize,
+        channels: Channels,
+    ) -> Self {
+        Self {
+            id,
+            datum,
+            config,
+            buffer,
+            channels,
+            lane: Mutex::default(),
+            room: Event::new(),
+            queued: Queued::default(),
+        }
+    }
+
+    // --- the loop's side -------------------------------------------------------------------
+
+    /// The next thing to tell the core; call until [`Taken::Nothing`].
+    pub(crate) fn take(&self) -> Taken {
+        self.queued.lower();
+        let mut lane = lock(&self.lane);
+        if !lane.announced {
+            lane.announced = true;
+            return Taken::Open;
+        }
+        if lane.items == 0 {
+            if lane.handles == 0 && !lane.ended {
+                lane.ended = true;
+                return Taken::Close;
+            }
+            return Taken::Nothing;
+        }
+        if lane.taken.0 >= lane.window.0 || lane.taken.1 >= lane.window.1 {
+            return Taken::Nothing;
+        }
+        let (items, payload, data) = lane.full.pop_front().unwrap_or_else(|| {
+            // The taker closes the batch: a lone item leaves at once, load makes batches.
+            let batch = (lane.open_items, lane.open_payload, lane.open.split());
+            lane.open_items = 0;
+            lane.open_payload = 0;
+            batch
+        });
+        lane.items -= items as usize;
+        lane.bytes -= data.len();
+        lane.taken.0 += u64::from(items);
+        lane.taken.1 += payload;
+        drop(lane);
+        self.room.notify(usize::MAX);
+        Taken::Batch(items, data.freeze())
+    }
+
+    /// The core allows this much in all.
+    pub(crate) fn open_window(self: &Arc<Self>, items: u64, bytes: u64, shared: &Shared) {
+        let waiting = {
+            let mut lane = lock(&self.lane);
+            lane.window = (items, bytes);
+            lane.items > 0
+        };
+        if waiting {
+            self.announce(shared);
+        }
+    }
+
+    /// The node has ended.
+    pub(crate) fn end(&self) {
+        lock(&self.lane).ended = true;
+        self.channels.close();
+        self.room.notify(usize::MAX);
+    }
+
+    pub(crate) fn announce(self: &Arc<Self>, shared: &Shared) {
+        if self.queued.raise() {
+            shared.inbox.push(Source::Producer(Arc::clone(self)));
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        let lane = lock(&self.lane);
+        lane.ended || lane.handles == 0
+    }
+
+    // --- the handles' side -----------------------------------------------------------------
+
+    /// One handle more, unless the last one is already gone.
+    pub(crate) fn adopt(&self) -> bool {
+        let mut lane = lock(&self.lane);
+        let alive = !lane.ended && (lane.handles > 0 || !lane.announced);
+        lane.handles += usize::from(alive);
+        alive
+    }
+
+    fn has_room(&self, lane: &Lane) -> bool {
+        lane.items < self.buffer && lane.bytes < limits::LANE_BYTES
+    }
+
+    fn push<D: Datum>(&self, item: D) -> Result<bool, Error<D>> {
+        let mut lane = lock(&self.lane);
+        if lane.ended {
+            return Err(Error::Closed(Some(item)));
+        }
+        if !self.channels.is_online() {
+            return Err(Error::Offline(item));
+        }
+        if !self.has_room(&lane) {
+            return Err(Error::Full(item));
+        }
+        let first = lane.items == 0;
+        let payload = match encode(&item, &mut lane.open) {
+            Ok(payload) => payload,
+            Err(Unsendable::Encoding(error)) => return Err(Error::Encoding(item, error)),
+            Err(Unsendable::TooLarge(bytes)) => return Err(Error::TooLarge(item, bytes)),
+        };
+        lane.items += 1;
+        lane.open_items += 1;
+        lane.open_payload += payload as u64;
+        let form = if payload < item::LONG_FROM { item::SHORT } else { item::LONG };
+        lane.bytes += payload + form;
+        if lane.open.len() >= limits::BATCH_BYTES as usize {
+            let batch = (lane.open_items, lane.open_payload, lane.open.split());
+            lane.full.push_back(batch);
+            lane.open_items = 0;
+            lane.open_payload = 0;
+        }
+        Ok(first)
+    }
+}
+
+enum Unsendable<E> {
+    Encoding(E),
+    TooLarge(usize),
+}
+
+/// Appends an item with its length in front; on failure the batch is as it was.
+fn encode<D: Datum>(item: &D, batch: &mut BytesMut) -> Result<usize, Unsendable<D::EncodeError>> {
+    /// Cuts a half-written item off, also when the encoder panics.
+    struct Undo<'a>(&'a mut BytesMut, usize);
+    impl Drop for Undo<'_> {
+        fn drop(&mut self) {
+            self.0.truncate(self.1);
+        }
+    }
+    let start = batch.len();
+    if batch.capacity() - start < 512 {
+        // One allocation serves many small batches; each split shares it.
+        batch.reserve(limits::BATCH_BYTES as usize + 512);
+    }
+    let mut undo = Undo(batch, start);
+    undo.0.extend_from_slice(&[0; item::SHORT]);
+    item.encode_into(undo.0).map_err(Unsendable::Encoding)?;
+    let payload = undo.0.len() - start - item::SHORT;
+    if payload > limits::ITEM_BYTES {
+        return Err(Unsendable::TooLarge(payload));
+    }
+    if let Some(form) = item::short(payload) {
+        undo.0[start..start + item::SHORT].copy_from_slice(&form);
+    } else {
+        undo.0.extend_from_slice(&[0; item::LONG - item::SHORT]);
+        let end = start + item::SHORT + payload;
+        undo.0.copy_within(start + item::SHORT..end, start + item::LONG);
+        undo.0[start..start + item::LONG].copy_from_slice(&item::long(payload));
+    }
+    undo.1 = undo.0.len();
+    Ok(payload)
+}
+
+/// Why an item was not taken. The item comes back; nothing was sent.
+pub enum Error<D: Datum> {
+    /// The producer has ended: its network shut down, or this handle was closed.
+    Closed(Option<D>),
+    /// The buffer is full. Try again, or use [`Producer::send`], which waits.
+    Full(D),
+    /// The producer is offline: its `online_when` condition is not met. Try again later.
+    Offline(D),
+    /// The item could not be encoded.
+    Encoding(D, D::EncodeError),
+    /// The item has this many bytes, above [`limits::ITEM_BYTES`].
+    TooLarge(D, usize),
+}
+
+impl<D: Datum> Error<D> {
+    /// The item, if there is one.
+    pub fn into_inner(self) -> Option<D> {
+        match self {
+            Self::Closed(item) => item,
+            Self::Full(item)
+            | Self::Offline(item)
+            | Self::Encoding(item, _)
+            | Self::TooLarge(item, _) => Some(item),
+        }
+    }
+}
+
+impl<D: Datum> fmt::Display for Error<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str("the producer has ended"),
+            Self::Full(_) => f.write_str("the producer's buffer is full; try again"),
+            Self::Offline(_) => f.write_str("the producer is offline; try again when it is online"),
+            Self::Encoding(_, error) => write!(f, "the datum could not be encoded: {error}"),
+            Self::TooLarge(_, bytes) => write!(
+                f,
+                "the datum has {bytes} bytes, above the limit of {}",
+                limits::ITEM_BYTES
+            ),
+        }
+    }
+}
+
+impl<D: Datum> fmt::Debug for Error<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str("Closed"),
+            Self::Full(_) => f.write_str("Full"),
+            Self::Offline(_) => f.write_str("Offline"),
+            Self::Encoding(_, error) => f.debug_tuple("Encoding").field(error).finish(),
+            Self::TooLarge(_, bytes) => f.debug_tuple("TooLarge").field(bytes).finish(),
+        }
+    }
+}
+
+impl<D: Datum> std::error::Error for Error<D> {}
+
+/// Encoding errors have no equality, so two of them are never equal.
+impl<D: Datum + PartialEq> PartialEq for Error<D> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Closed(a), Self::Closed(b)) => a == b,
+            (Self::Full(a), Self::Full(b)) | (Self::Offline(a), Self::Offline(b)) => a == b,
+            (Self::TooLarge(a, n), Self::TooLarge(b, m)) => a == b && n == m,
+            _ => false,
+        }
+    }
+}
+
+impl<D: Datum + Clone> Clone for Error<D>
+where
+    D::EncodeError: Clone,
+{
+    fn clone(&self) -> Self {
+        match self {
+            Self::Closed(item) => Self::Closed(item.clone()),
+            Self::Full(item) => Self::Full(item.clone()),
+            Self::Offline(item) => Self::Offline(item.clone()),
+            Self::Encoding(item, error) => Self::Encoding(item.clone(), error.clone()),
+            Self::TooLarge(item, bytes) => Self::TooLarge(item.clone(), *bytes),
+        }
+    }
+}
+
+/// Sends the items of one stream to everybody who consumes it.
+///
+/// Clones send into the same stream. When the last is dropped, what was accepted is still sent,
+/// the stream is no longer advertised and its consumers are told.
+pub struct Producer<D: Datum> {
+    cell: Arc<ProducerCell>,
+    shared: Arc<Shared>,
+    when: When,
+    /// Parked in `poll_ready`: waits for room, or for online.
+    parked: Option<EventListener>,
+    parked_online: Option<EventListener>,
+    closed: bool,
+    datum: PhantomData<fn(D) -> D>,
+}
+
+impl<D: Datum> Producer<D> {
+    /// A handle of a cell that was [adopted](ProducerCell::adopt).
+    pub(crate) fn of(cell: Arc<ProducerCell>, shared: Arc<Shared>) -> Self {
+        let when = When::new(Arc::clone(&cell.channels.status));
+        Self {
+            cell,
+            shared,
+            when,
+            parked: None,
+            parked_online: None,
+            closed: false,
+            datum: PhantomData,
+        }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn stream_id(&self) -> &StreamId {
+        &self.cell.channels.stream
+    }
+
+    /// How the producer was configured.
+    #[must_use]
+    pub fn config(&self) -> &ProducerConfig {
+        &self.cell.config
+    }
+
+    /// Futures for what the producer becomes.
+    #[must_use]
+    pub const fn when(&self) -> &When {
+        &self.when
+    }
+
+    /// True if items are accepted: the `online_when` condition is met.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.cell.channels.is_online()
+    }
+
+    /// The subscriptions of this moment.
+    pub fn consumers(&self) -> impl Iterator<Item = ChannelInfo> + use<D> {
+        self.cell.channels.list().into_iter()
+    }
+
+    /// Sends an item: waits until the producer is online and has room. `Ok` means that it is
+    /// accepted, and will be delivered to every consumer that is connected and keeps up.
+    /// Cancel safe: an item is accepted or still in the future.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Encoding`], [`Error::TooLarge`]; each gives the item back.
+    pub async fn send(&self, item: D) -> Result<(), Error<D>> {
+        let mut item = item;
+        let (mut room, mut online) = (None, None);
+        loop {
+            let ready = std::future::poll_fn(|cx| self.poll_room(&mut room, &mut online, cx)).await;
+            if !ready {
+                return Err(Error::Closed(Some(item)));
+            }
+            match self.try_send(item) {
+                // Another handle was faster.
+                Err(Error::Full(back) | Error::Offline(back)) => item = back,
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends an item if that is possible at once.
+    ///
+    /// # Errors
+    /// [`Error`] says why not, and gives the item back.
+    pub fn try_send(&self, item: D) -> Result<(), Error<D>> {
+        if self.closed {
+            return Err(Error::Closed(Some(item)));
+        }
+        if self.cell.push(item)? {
+            self.cell.announce(&self.shared);
+        }
+        Ok(())
+    }
+
+    /// Ready with `true` when an item would be taken, with `false` at the end.
+    fn poll_room(
+        &self,
+        room: &mut Option<EventListener>,
+        online: &mut Option<EventListener>,
+        cx: &mut Context<'_>,
+    ) -> Poll<bool> {
+        let status = &self.cell.channels.status;
+        let closed = self.closed;
+        let alive = status.poll_until(online, cx, |status| {
+            (status.online || status.closed || closed).then_some(status.online && !closed)
+        });
+        match alive {
+            Poll::Ready(true) => {}
+            other => return other,
+        }
+        loop {
+            {
+                let lane = lock(&self.cell.lane);
+                if lane.ended || self.cell.has_room(&lane) {
+                    return Poll::Ready(!lane.ended);
+                }
+            }
+            match room {
+                None => *room = Some(self.cell.room.listen()),
+                Some(waiting) => match Pin::new(waiting).poll(cx) {
+                    Poll::Ready(()) => *room = None,
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+impl<D: Datum> Clone for Producer<D> {
+    fn clone(&self) -> Self {
+        lock(&self.cell.lane).handles += 1;
+        Self::of(Arc::clone(&self.cell), Arc::clone(&self.shared))
+    }
+}
+
+impl<D: Datum> Drop for Producer<D> {
+    fn drop(&mut self) {
+        let last = {
+            let mut lane = lock(&self.cell.lane);
+            lane.handles -= 1;
+            lane.handles == 0
+        };
+        if last {
+            self.shared.streams.forget_producer(&self.cell, &self.shared);
+            self.cell.announce(&self.shared);
+        }
+    }
+}
+
+impl<D: Datum> fmt::Debug for Producer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("stream", self.stream_id())
+            .field("online", &self.is_online())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Datum> Unpin for Producer<D> {}
+
+/// `poll_flush` is ready at once: accepted items are sent without being asked for. `poll_close`
+/// closes this handle only.
+impl<D: Datum> Sink<D> for Producer<D> {
+    type Error = Error<D>;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
+        let (mut room, mut online) = (self.parked.take(), self.parked_online.take());
+        let poll = self.poll_room(&mut room, &mut online, cx);
+        self.parked = room;
+        self.parked_online = online;
+        poll.map(|alive| if alive { Ok(()) } else { Err(Error::Closed(None)) })
+    }
+
+    fn start_send(self: Pin<&mut Self>, item: D) -> Result<(), Error<D>> {
+        self.try_send(item)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
+        self.closed = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The core's event for something taken from a producer.
+pub(crate) fn event(cell: &ProducerCell, taken: Taken) -> Option<node::Event> {
+    let producer = cell.id;
+    match taken {
+        Taken::Open => {
+            Some(node::Event::OpenProducer { producer, config: cell.config.clone() })
+        }
+        Taken::Batch(items, data) => Some(node::Event::Offer { producer, items, data }),
+        Taken::Close => Some(node::Event::CloseProducer(producer)),
+        Taken::Nothing => None,
+    }
+}

@@ -1,0 +1,42 @@
+//! Streams as applications see them.
+
+pub use mosaik_proto::{
+    ids::StreamId,
+    streams::{ConsumerConfig, Criteria, Predicate, ProducerConfig, State},
+};
+
+pub use crate::handle::{
+    channels::{ChannelInfo, Stats},
+    streams::{StreamDef, Streams},
+    when::{ChannelConditions, When},
+};
+
+/// Producers and what can go wrong with them.
+pub mod producer {
+    pub use mosaik_proto::streams::ProducerConfig;
+
+    pub use crate::handle::{
+        producer::{Error, Producer},
+        streams::{BuilderError, ProducerBuilder as Builder},
+    };
+}
+
+/// Consumers.
+pub mod consumer {
+    pub use mosaik_proto::streams::ConsumerConfig;
+
+    pub use crate::handle::{
+        consumer::{Consumer, TryRecvError},
+        streams::ConsumerBuilder as Builder,
+    };
+}
+
+/// The state of subscriptions, and waiting for it.
+pub mod status {
+    pub use mosaik_proto::streams::State;
+
+    pub use crate::handle::{
+        channels::{ChannelInfo, Stats},
+        when::{ChannelConditions, When},
+    };
+}

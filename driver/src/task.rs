@@ -1,0 +1,425 @@
+//! The event loop: one task owns the node.
+//!
+//! # Theory of operation
+//!
+//! Everything that can happen waits in bounded places (a channel's slot, a producer's lane, …), and
+//! each place that has news stands once in the [`inbox`]. Per turn the loop reads the clock, tells
+//! the node that a deadline passed if one did, takes the next place from the queue, feeds what it
+//! finds to the node event by event, and carries out the actions of each step before the next.
+//! Places come round in order, so a loud peer fills its own slots only. After a bounded number of
+//! turns the loop yields.
+//!
+//! Whether a deadline passed is decided by the clock; the timer only wakes the loop.
+
+pub(crate) mod channel;
+mod execute;
+pub(crate) mod inbox;
+pub(crate) mod link;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use mosaik_proto::{
+    Core, Outbox, PeerId,
+    discovery::{LocalEntry, SignedPeerEntry},
+    ids::{ChannelId, ConsumerId, LinkId, ProducerId, SubscriptionId},
+    links::DownReason,
+    node::{self, Node},
+    streams::{Change, Owner},
+    time::Instant,
+    wire::CloseCode,
+};
+
+use self::{
+    channel::Channel,
+    inbox::Source,
+    link::{Ids, LinkSlot},
+};
+use crate::{
+    book::{AddressBook, Books, Look, Publication, Record},
+    handle::{
+        catalog::CatalogMirror,
+        consumer::ConsumerCell,
+        network::{Config, Error, Network},
+        producer::{self, ProducerCell, Taken},
+        shared::{Clock, Life, Shared},
+    },
+    runtime::{Runtime, Timer},
+    sync::cell::lock,
+    transport::Transport,
+};
+
+/// Turns before the loop lets others run.
+const TURNS: usize = 64;
+/// Batches taken from one producer per turn.
+const BATCHES: usize = 4;
+/// How often a link in use is asked for its round-trip time.
+const RTT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Starts a node and its loop.
+///
+/// # Errors
+/// [`Error`] if the configuration makes no sense; nothing is running then.
+pub fn start<R: Runtime, T: Transport>(
+    runtime: R,
+    transport: T,
+    mut config: Config,
+) -> Result<Network, Error> {
+    config.discovery.check()?;
+    #[cfg(feature = "prometheus")]
+    if let Some(addr) = config.prometheus {
+        crate::prometheus::serve(addr, &config.network).map_err(Error::Prometheus)?;
+    }
+    let runtime = Arc::new(runtime);
+    let transport = Arc::new(transport);
+    let now = runtime.now();
+    let addrs = transport.local_addrs();
+    let mut entry = LocalEntry::new(config.network, config.key.clone(), now.wall);
+    entry.edit(now.wall, |entry| {
+        entry.tags().extend(config.discovery.tags.iter().copied());
+        entry.addrs().extend(addrs.iter().copied());
+    })?;
+    let clock = Clock::new({
+        let runtime = Arc::clone(&runtime);
+        move || runtime.now()
+    });
+    let discovery = config.discovery.core;
+    let catalog = CatalogMirror::new(
+        entry.signed().clone(),
+        discovery.purge_after,
+        discovery.max_rtt,
+        clock.clone(),
+    );
+    let seed = *mosaik_proto::Digest::random().as_bytes();
+    let me = entry.id();
+    let backlog = config.discovery.events_backlog;
+    let shared = Arc::new(Shared::new(entry, config.network, clock, catalog, backlog));
+    let node = Node::new(node::Config { discovery }, config.network, me, seed, now);
+    let books = Books::standard();
+    let record = Record { peer: me, addrs, network: None };
+    let task = Task {
+        timer: runtime.timer(),
+        armed: None,
+        node,
+        shared: Arc::clone(&shared),
+        out: Outbox::new(),
+        events: VecDeque::new(),
+        ids: Ids::default(),
+        links: BTreeMap::new(),
+        channels: BTreeMap::new(),
+        of_link: BTreeSet::new(),
+        producers: BTreeMap::new(),
+        consumers: BTreeMap::new(),
+        changes: BTreeMap::new(),
+        gone: Vec::new(),
+        publication: books.publish(record.clone()),
+        record,
+        look: None,
+        books,
+        stopped: false,
+        runtime: Arc::clone(&runtime),
+        transport: Arc::clone(&transport),
+    };
+    let accept = link::accept(
+        Arc::clone(&runtime),
+        transport,
+        Arc::clone(&shared.inbox),
+        task.ids.clone(),
+    );
+    shared.kick();
+    runtime.spawn(accept);
+    runtime.spawn(task);
+    Ok(Network::new(shared))
+}
+
+struct Link {
+    slot: Arc<LinkSlot>,
+    rtt_at: Instant,
+}
+
+/// The loop. A future that ends when the node has stopped.
+struct Task<R: Runtime, T> {
+    runtime: Arc<R>,
+    transport: Arc<T>,
+    timer: R::Timer,
+    armed: Option<Instant>,
+    node: Node,
+    shared: Arc<Shared>,
+    out: Outbox<node::Action>,
+    /// Events of the source at hand; empty between turns.
+    events: VecDeque<node::Event>,
+    ids: Ids,
+    links: BTreeMap<LinkId, Link>,
+    channels: BTreeMap<ChannelId, Arc<Channel>>,
+    of_link: BTreeSet<(LinkId, ChannelId)>,
+    producers: BTreeMap<ProducerId, Arc<ProducerCell>>,
+    consumers: BTreeMap<ConsumerId, Arc<ConsumerCell>>,
+    /// What the present step changes for handles: applied together at its end.
+    changes: BTreeMap<Owner, Vec<Change>>,
+    gone: Vec<(ConsumerId, SubscriptionId)>,
+    books: Books,
+    record: Record,
+    publication: Publication,
+    look: Option<Look>,
+    stopped: bool,
+}
+
+impl<R: Runtime, T: Transport> Task<R, T> {
+    /// One step of the node, and everything that it asks for.
+    fn step(&mut self, event: node::Event) {
+        let now = self.runtime.now();
+        self.node.handle(now, event, &mut self.out);
+        self.execute();
+    }
+
+    fn turn(&mut self, source: Source) {
+        match source {
+            Source::Host => {
+                self.shared.take(&mut self.events);
+                self.feed();
+            }
+            Source::Link(slot) => self.on_link(&slot),
+            Source::Channel(channel) => self.on_channel(&channel),
+            Source::Producer(cell) => self.on_producer(&cell),
+            Source::Consumer(cell) => {
+                cell.take(&mut self.events);
+                if self.consumers.insert(cell.id, Arc::clone(&cell)).is_none() && self.stopped {
+                    cell.end();
+                }
+                let closed =
+                    matches!(self.events.back(), Some(node::Event::CloseConsumer(_)));
+                self.feed();
+                if closed {
+                    self.consumers.remove(&cell.id);
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            if let node::Event::LocalEntry(entry) = &event {
+                self.on_local_entry(entry);
+            }
+            self.step(event);
+        }
+    }
+
+    /// Keeps the address books in step with our entry.
+    fn on_local_entry(&mut self, entry: &SignedPeerEntry) {
+        if self.record.addrs != entry.address().addrs {
+            self.record.addrs = entry.address().addrs.clone();
+            self.publication.update(self.record.clone());
+        }
+    }
+
+    fn on_link(&mut self, slot: &Arc<LinkSlot>) {
+        let news = slot.take();
+        if let Some(up) = news.up {
+            self.shared.metrics.connections_opened.increment(1);
+            let link = Link { slot: Arc::clone(slot), rtt_at: self.runtime.now().mono };
+            self.links.insert(slot.id, link);
+            self.step(up);
+        }
+        for channel in news.accepted {
+            if self.links.contains_key(&slot.id) {
+                let (link, id) = (channel.link, channel.id);
+                self.of_link.insert((link, id));
+                self.channels.insert(id, channel);
+                self.step(node::Event::ChannelUp { link, channel: id });
+            } else {
+                channel.close(CloseCode::CANCELLED);
+            }
+        }
+        if let Some(reason) = news.down {
+            self.drop_link(slot.id);
+            self.step(node::Event::LinkDown { link: slot.id, reason });
+        }
+    }
+
+    /// Forgets a link and its channels; their pumps end with the link.
+    fn drop_link(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        let all = (link, ChannelId(0))..=(link, ChannelId(u64::MAX));
+        let channels: Vec<_> = self.of_link.range(all).map(|(_, channel)| *channel).collect();
+        for channel in channels {
+            self.drop_channel(channel);
+        }
+    }
+
+    fn drop_channel(&mut self, id: ChannelId) -> Option<Arc<Channel>> {
+        let channel = self.channels.remove(&id)?;
+        self.of_link.remove(&(channel.link, id));
+        Some(channel)
+    }
+
+    fn on_channel(&mut self, slot: &Arc<Channel>) {
+        let news = slot.take();
+        let channel = slot.id;
+        self.sample_rtt(slot.link);
+        for chunk in news.chunks {
+            self.shared.metrics.ingress.increment(chunk.len() as u64);
+            self.step(node::Event::Data { channel, chunk });
+        }
+        if news.drained > 0 {
+            self.shared.metrics.egress.increment(u64::from(news.drained));
+            self.step(node::Event::Drained { channel, bytes: news.drained });
+        }
+        if let Some(reason) = news.ended
+            && let Some(slot) = self.drop_channel(channel)
+        {
+            // The other direction has no use any more either.
+            slot.close(match reason {
+                DownReason::Finished => CloseCode::SUCCESS,
+                _ => CloseCode::CANCELLED,
+            });
+            self.step(node::Event::ChannelDown { channel, reason });
+        }
+    }
+
+    fn sample_rtt(&mut self, id: LinkId) {
+        let now = self.runtime.now().mono;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if now.since(link.rtt_at) >= RTT_EVERY {
+            link.rtt_at = now;
+            let rtt = link.slot.rtt();
+            self.step(node::Event::LinkRtt { link: id, rtt });
+        }
+    }
+
+    fn on_producer(&mut self, cell: &Arc<ProducerCell>) {
+        for _ in 0..=BATCHES {
+            match cell.take() {
+                Taken::Nothing => return,
+                taken => {
+                    match taken {
+                        Taken::Open => {
+                            self.producers.insert(cell.id, Arc::clone(cell));
+                        }
+                        Taken::Close => {
+                            self.producers.remove(&cell.id);
+                        }
+                        Taken::Batch(..) | Taken::Nothing => {}
+                    }
+                    if let Some(event) = producer::event(cell, taken) {
+                        self.step(event);
+                    }
+                }
+            }
+        }
+        cell.announce(&self.shared);
+    }
+
+    /// Starts a dial in the background; it ends as a link or as `DialFailed`.
+    fn dial(&self, peer: PeerId, addrs: Vec<std::net::SocketAddr>) {
+        let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
+        let (runtime, ids, books) = (Arc::clone(&self.runtime), self.ids.clone(), self.books.clone());
+        self.runtime.spawn(async move {
+            let mut all = addrs;
+            let known: Vec<_> = books.resolve(&peer).into_iter().collect();
+            all.extend(known.into_iter().filter(|addr| !all.contains(addr)).collect::<Vec<_>>());
+            match transport.dial(peer, all).await {
+                Ok(link) => {
+                    let side = mosaik_proto::ids::Side::Dialer;
+                    link::start(&runtime, &shared.inbox, &ids, link, side);
+                }
+                Err(reason) => shared.dial_failed(node::Event::DialFailed { peer, reason }),
+            }
+        });
+    }
+
+    /// Lists us in the address books and looks there for others.
+    fn seek(&mut self) {
+        self.record.network = Some(self.shared.network);
+        self.publication.update(self.record.clone());
+        if self.look.is_none() {
+            let shared = Arc::downgrade(&self.shared);
+            let found = Arc::new(move |peers| {
+                if let Some(shared) = shared.upgrade() {
+                    shared.found(peers);
+                }
+            });
+            self.look = Some(self.books.look(self.shared.network, self.shared.me, found));
+        }
+    }
+
+    /// The node is over: every handle resolves, and the transport says the last goodbyes.
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        self.look = None;
+        self.shared.replies.close();
+        self.shared.streams.end();
+        self.shared.events.close();
+        let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
+        let publication = Mutex::new(Some(std::mem::replace(
+            &mut self.publication,
+            Publication::new(Withdrawn),
+        )));
+        self.runtime.spawn(async move {
+            drop(lock(&publication).take());
+            transport.close(CloseCode::GRACEFUL_SHUTDOWN);
+            transport.drained().await;
+            shared.life.change(|life| *life = Life::Stopped);
+        });
+    }
+
+    /// Arms the timer for the node's deadline. True if it fired or the deadline has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self.node.deadline();
+        if deadline != self.armed {
+            self.armed = deadline;
+            self.timer.arm(deadline);
+        }
+        if deadline.is_none() {
+            return false;
+        }
+        let fired = self.timer.poll_fired(cx).is_ready();
+        if fired {
+            self.armed = None;
+        }
+        fired
+    }
+}
+
+/// In the place of a publication that was taken.
+#[derive(Debug)]
+struct Withdrawn;
+
+impl crate::book::Published for Withdrawn {
+    fn update(&self, _: Record) {}
+}
+
+impl<R: Runtime, T: Transport> Unpin for Task<R, T> {}
+
+impl<R: Runtime, T: Transport> Future for Task<R, T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.shared.inbox.register(cx.waker());
+        for _ in 0..TURNS {
+            if this.stopped {
+                return Poll::Ready(());
+            }
+            if this.node.deadline().is_some_and(|at| at <= this.runtime.now().mono) {
+                this.step(node::Event::Timeout);
+            }
+            match this.shared.inbox.pop() {
+                Some(source) => this.turn(source),
+                None if this.poll_deadline(cx) => {}
+                // Pushed between the last pop and now: the waker is registered, so look again.
+                None if this.shared.inbox.is_empty() => return Poll::Pending,
+                None => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,237 @@
+//! One channel between the loop and the transport: a slot of arrived bytes, a queue of bytes to
+//! write, and the two pumps that move them.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::Poll,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
+use mosaik_proto::{
+    ids::{ChannelId, LinkId},
+    links::DownReason,
+    wire::{CloseCode, Head},
+};
+
+use super::inbox::{Inbox, Queued, Source};
+use crate::{
+    sync::cell::lock,
+    transport::{ChunkRead, ChunkWrite},
+};
+
+/// Bytes that may wait for the loop before the read pump stops reading.
+const SLOT_BYTES: usize = 256 * 1024;
+/// Drained bytes that are worth waking the loop; fewer are reported with the next wake-up.
+const DRAINED_WORTH: u32 = 32 * 1024;
+/// Small writes are joined up to this size, because many small ones are slow in quinn.
+const JOIN_BYTES: usize = 16 * 1024;
+
+/// What the loop finds when it looks at a channel.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Arrived bytes in order.
+    pub(crate) chunks: VecDeque<Bytes>,
+    /// Bytes of ours that the transport took.
+    pub(crate) drained: u32,
+    /// It ended, behind the chunks.
+    pub(crate) ended: Option<DownReason>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    news: News,
+    waiting: usize,
+    writes: VecDeque<(Head, Bytes)>,
+    /// The loop closed the channel.
+    closed: Option<CloseCode>,
+}
+
+/// A channel as both the loop and its pumps see it.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) id: ChannelId,
+    pub(crate) link: LinkId,
+    queued: Queued,
+    state: Mutex<State>,
+    /// Wakes the read pump: the slot has room, or the channel is closed.
+    reader: AtomicWaker,
+    /// Wakes the write pump: there is something to write, or the channel is closed.
+    writer: AtomicWaker,
+}
+
+impl Channel {
+    /// A channel without pumps yet.
+    pub(crate) fn new(id: ChannelId, link: LinkId) -> Self {
+        Self {
+            id,
+            link,
+            queued: Queued::default(),
+            state: Mutex::default(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        }
+    }
+
+    // --- the loop's side -------------------------------------------------------------------
+
+    /// Takes what is new. The chunks' memory is the loop's from now on.
+    pub(crate) fn take(&self) -> News {
+        self.queued.lower();
+        let news = {
+            let mut state = lock(&self.state);
+            state.waiting = 0;
+            std::mem::take(&mut state.news)
+        };
+        self.reader.wake();
+        news
+    }
+
+    /// Appends bytes. The core bounds what it writes ahead.
+    pub(crate) fn write(&self, head: Head, body: Bytes) {
+        lock(&self.state).writes.push_back((head, body));
+        self.writer.wake();
+    }
+
+    /// Ends the channel in both directions.
+    pub(crate) fn close(&self, code: CloseCode) {
+        lock(&self.state).closed.get_or_insert(code);
+        self.reader.wake();
+        self.writer.wake();
+    }
+
+    pub(crate) fn announce(self: &Arc<Self>, inbox: &Inbox) {
+        if self.queued.raise() {
+            inbox.push(Source::Channel(Arc::clone(self)));
+        }
+    }
+
+    // --- the pumps' side -------------------------------------------------------------------
+
+    fn end(self: &Arc<Self>, reason: DownReason, inbox: &Inbox) {
+        lock(&self.state).news.ended.get_or_insert(reason);
+        self.announce(inbox);
+    }
+
+    /// Moves bytes from the transport into the slot, until the channel ends.
+    pub(crate) async fn pump_in(self: Arc<Self>, mut read: impl ChunkRead, inbox: Arc<Inbox>) {
+        let mut chunks = Vec::new();
+        loop {
+            let result = match self.or_closed(read.read(&mut chunks)).await {
+                Ok(result) => result,
+                Err(code) => return read.stop(code),
+            };
+            if !chunks.is_empty() {
+                {
+                    let mut state = lock(&self.state);
+                    state.waiting += chunks.iter().map(Bytes::len).sum::<usize>();
+                    state.news.chunks.extend(chunks.drain(..));
+                }
+                self.announce(&inbox);
+            }
+            match result {
+                Ok(true) => {}
+                Ok(false) => return self.end(DownReason::Finished, &inbox),
+                Err(reason) => return self.end(reason, &inbox),
+            }
+            let room = poll_fn(|cx| {
+                self.reader.register(cx.waker());
+                let state = lock(&self.state);
+                if state.closed.is_some() || state.waiting < SLOT_BYTES {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            room.await;
+        }
+    }
+
+    /// Runs a read until it is ready or the loop closes the channel.
+    async fn or_closed<R>(&self, read: impl Future<Output = R>) -> Result<R, CloseCode> {
+        let mut read = pin!(read);
+        poll_fn(|cx| {
+            self.reader.register(cx.waker());
+            if let Some(code) = lock(&self.state).closed {
+                return Poll::Ready(Err(code));
+            }
+            read.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Moves bytes from the queue into the transport, until the channel ends.
+    pub(crate) async fn pump_out(self: Arc<Self>, mut write: impl ChunkWrite, inbox: Arc<Inbox>) {
+        let mut taken = VecDeque::new();
+        loop {
+            let closed = poll_fn(|cx| {
+                self.writer.register(cx.waker());
+                self.next_writes(&mut taken)
+            })
+            .await;
+            if let Some(code) = closed {
+                if code == CloseCode::SUCCESS || code == CloseCode::GRACEFUL_SHUTDOWN {
+                    write.finish();
+                } else {
+                    write.reset(code);
+                }
+                return;
+            }
+            while let Some((head, body)) = join(&mut taken) {
+                let bytes = (head.len() + body.len()) as u32;
+                if let Err(reason) = write.write(head, body).await {
+                    return self.end(reason, &inbox);
+                }
+                self.drained(bytes, &inbox);
+            }
+        }
+    }
+
+    /// The queued writes, or how the channel is to end: at once, or behind the last write.
+    fn next_writes(&self, taken: &mut VecDeque<(Head, Bytes)>) -> Poll<Option<CloseCode>> {
+        let mut state = lock(&self.state);
+        let graceful = |code| code == CloseCode::SUCCESS || code == CloseCode::GRACEFUL_SHUTDOWN;
+        match state.closed {
+            Some(code) if !graceful(code) || state.writes.is_empty() => Poll::Ready(Some(code)),
+            _ if state.writes.is_empty() => Poll::Pending,
+            _ => {
+                std::mem::swap(taken, &mut state.writes);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn drained(self: &Arc<Self>, bytes: u32, inbox: &Inbox) {
+        let worth = {
+            let mut state = lock(&self.state);
+            state.news.drained += bytes;
+            state.news.drained >= DRAINED_WORTH
+        };
+        if worth {
+            self.announce(inbox);
+        }
+    }
+}
+
+/// The next write; several small ones become one.
+fn join(writes: &mut VecDeque<(Head, Bytes)>) -> Option<(Head, Bytes)> {
+    let (head, body) = writes.pop_front()?;
+    let size = |head: &Head, body: &Bytes| head.len() + body.len();
+    let mut total = size(&head, &body);
+    let more = writes.front().is_some_and(|(h, b)| total + size(h, b) <= JOIN_BYTES);
+    if !more {
+        return Some((head, body));
+    }
+    let mut joined = BytesMut::with_capacity(JOIN_BYTES);
+    joined.extend_from_slice(head.as_slice());
+    joined.extend_from_slice(&body);
+    while let Some((head, body)) = writes.pop_front_if(|(h, b)| total + size(h, b) <= JOIN_BYTES) {
+        total += size(&head, &body);
+        joined.extend_from_slice(head.as_slice());
+        joined.extend_from_slice(&body);
+    }
+    Some((Head::new(), joined.freeze()))
+}

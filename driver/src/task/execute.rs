@@ -1,0 +1,188 @@
+//! Actions to calls: the only place that takes a node's actions apart.
+
+use std::sync::Arc;
+
+use mosaik_proto::{
+    discovery::{Change as CatalogChange, News},
+    ids::StreamId,
+    links,
+    node::Action,
+    streams::{self, Change, Owner},
+};
+
+use super::{Channel, Task};
+use crate::{discovery::Event, runtime::Runtime, transport::Transport};
+
+impl<R: Runtime, T: Transport> Task<R, T> {
+    /// Carries out everything that the last step asked for, in order.
+    pub(super) fn execute(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        for action in out.drain() {
+            self.execute_one(action);
+        }
+        self.out = out;
+        self.publish();
+    }
+
+    fn execute_one(&mut self, action: Action) {
+        match action {
+            Action::Write { channel, head, body } => {
+                if let Some(channel) = self.channels.get(&channel) {
+                    channel.write(head, body);
+                }
+            }
+            Action::Deliver(delivery) => {
+                if let Some(cell) = self.consumers.get(&delivery.consumer) {
+                    cell.deliver(delivery);
+                }
+            }
+            Action::Window { producer, items, bytes } => {
+                if let Some(cell) = self.producers.get(&producer) {
+                    cell.open_window(items, bytes, &self.shared);
+                }
+            }
+            Action::Streams(change) => {
+                self.changes.entry(owner(&change)).or_default().push(change);
+            }
+            Action::Dial { peer, addrs } => self.dial(peer, addrs),
+            Action::OpenChannel { link, channel, protocol: _ } => {
+                if let Some(state) = self.links.get(&link) {
+                    let slot = Arc::new(Channel::new(channel, link));
+                    self.of_link.insert((link, channel));
+                    self.channels.insert(channel, Arc::clone(&slot));
+                    state.slot.open(slot);
+                }
+            }
+            Action::CloseChannel { channel, code } => {
+                if let Some(channel) = self.drop_channel(channel) {
+                    channel.close(code);
+                }
+            }
+            Action::CloseLink { link, code } => {
+                if let Some(state) = self.links.get(&link) {
+                    state.slot.close(code);
+                }
+                self.drop_link(link);
+            }
+            Action::Raise { above } => self.shared.raise(above),
+            Action::Seek => self.seek(),
+            Action::Stopped => self.stop(),
+            Action::Reply { request, result } => self.shared.replies.answer(request, result),
+            Action::Catalog(change) => self.on_catalog(&change),
+            Action::Path { peer, rtt } => self.shared.catalog.set_rtt(&peer, rtt),
+            Action::CountLinks(counter) => self.count_links(counter),
+            Action::CountStreams(counter) => self.count_streams(counter),
+            // The vocabulary may grow; a driver that does not know an action has a bug.
+            other => unreachable!("an action without a home: {other:?}"),
+        }
+    }
+
+    /// Makes the changes of the step visible: per producer or consumer all at once.
+    fn publish(&mut self) {
+        while let Some((owner, changes)) = self.changes.pop_first() {
+            match owner {
+                Owner::Producer(id) => {
+                    if let Some(cell) = self.producers.get(&id) {
+                        cell.channels.apply(changes);
+                    }
+                }
+                Owner::Consumer(id) => {
+                    if let Some(cell) = self.consumers.get(&id) {
+                        let gone = changes.iter().filter_map(|change| match change {
+                            Change::ChannelGone { subscription, .. } => Some((id, *subscription)),
+                            _ => None,
+                        });
+                        self.gone.extend(gone);
+                        cell.channels.apply(changes);
+                        self.gone.drain(..).for_each(|(_, gone)| cell.forget(gone));
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_catalog(&self, change: &CatalogChange) {
+        let metrics = &self.shared.metrics;
+        metrics.catalog_size.set(self.shared.catalog.apply(change) as f64);
+        let event = match change {
+            CatalogChange::Entry { entry, news: Some(news), .. } => {
+                metrics.news(*news);
+                let entry = entry.entry().clone();
+                match news {
+                    News::Discovered => Event::PeerDiscovered(entry),
+                    News::Updated => Event::PeerUpdated(entry),
+                }
+            }
+            CatalogChange::Gone { peer, departed: true } => {
+                metrics.departed.increment(1);
+                Event::PeerDeparted(*peer)
+            }
+            CatalogChange::Entry { news: None, .. }
+            | CatalogChange::Gone { departed: false, .. }
+            | CatalogChange::Unsigned(_)
+            | CatalogChange::UnsignedGone(_) => return,
+        };
+        self.shared.events.send(event);
+    }
+
+    fn count_links(&self, counter: links::Counter) {
+        let metrics = &self.shared.metrics;
+        metrics.neighbors.set(self.node.paths().len() as f64);
+        match counter {
+            links::Counter::Admitted => {}
+            links::Counter::Refused(code) => {
+                tracing::debug!(%code, "a hello was refused");
+                metrics.links_refused.increment(1);
+            }
+            links::Counter::Violation => metrics.violations.increment(1),
+        }
+    }
+
+    fn count_streams(&self, counter: streams::Counter) {
+        let node = &self.shared.metrics;
+        let of = |stream: &StreamId| {
+            self.producers.values().find(move |cell| cell.channels.stream == *stream)
+        };
+        match counter {
+            streams::Counter::Sent { stream, items, bytes } => {
+                if let Some(cell) = of(&stream) {
+                    cell.channels.metrics.sent(u64::from(items), u64::from(bytes));
+                }
+            }
+            streams::Counter::Accepted(stream) => {
+                node.streams_accepted.increment(1);
+                if let Some(cell) = of(&stream) {
+                    cell.channels.metrics.accepted.increment(1);
+                }
+            }
+            streams::Counter::Rejected(stream, code) => {
+                tracing::debug!(stream = %stream, %code, "a consumer was refused");
+                node.streams_rejected.increment(1);
+                if let Some(cell) = of(&stream) {
+                    cell.channels.metrics.rejected.increment(1);
+                }
+            }
+            streams::Counter::Dropped { stream, items } => {
+                if let Some(cell) = of(&stream) {
+                    cell.channels.metrics.items_dropped.increment(items);
+                }
+            }
+            streams::Counter::Violation(stream) => {
+                tracing::warn!(stream = %stream, "a peer broke the stream protocol");
+                node.violations.increment(1);
+            }
+        }
+    }
+}
+
+const fn owner(change: &Change) -> Owner {
+    match change {
+        Change::Channel { owner, .. }
+        | Change::ChannelGone { owner, .. }
+        | Change::Online { owner, .. }
+        | Change::Progress { owner, .. }
+        | Change::Gap { owner, .. }
+        | Change::Restarted { owner, .. } => *owner,
+    }
+}
+
