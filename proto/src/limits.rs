@@ -79,6 +79,8 @@ pub const SYNC_WALK: u64 = 1024 * 1024;
 pub const SYNC_MARKS: usize = 256;
 /// Payload bytes at which a frame of catalog items or of versions is full enough to send.
 pub const SYNC_BATCH: usize = 16 * 1024;
+/// Catalog records from which on a sync that nobody waits for begins with a fingerprint.
+pub const SYNC_PROBE: usize = 64;
 /// Timers of discovery that one step serves; the others wait for the next step.
 pub const TIMERS_PER_STEP: usize = 1_024;
 /// Age at which a node that is still alone starts to look for its network by itself.

@@ -32,6 +32,8 @@ pub struct Catalog {
     /// Peers given up by age: the next to go.
     fallen: BTreeSet<(Instant, PeerId)>,
     visible: usize,
+    /// The sum of all [`weight`]s: equal for equal catalogs.
+    fingerprint: u128,
 }
 
 /// What is held about one peer.
@@ -62,6 +64,17 @@ impl Record {
             Held::Tombstone(tombstone) => (tombstone.version(), true),
             Held::Floor(version) => (*version, true),
         }
+    }
+
+    fn weight(&self, peer: &PeerId) -> u128 {
+        let (version, _) = self.rank();
+        let kind = match self.held {
+            Held::Tombstone(_) => Listed::Tombstone,
+            Held::Entry(_) if self.down.is_some() => Listed::Down,
+            // Neither side has anything to give to or take from the other.
+            Held::Entry(_) | Held::Floor(_) => Listed::Entry,
+        };
+        weight(peer, version, kind)
     }
 
     fn visible(&self) -> Option<&SignedPeerEntry> {
@@ -96,6 +109,7 @@ impl Catalog {
             graves: BTreeSet::new(),
             fallen: BTreeSet::new(),
             visible: 0,
+            fingerprint: 0,
         }
     }
 
@@ -198,7 +212,7 @@ impl Catalog {
     /// Puts a signed entry in by hand, whatever its version: for tests of siblings.
     pub fn set(&mut self, entry: SignedPeerEntry) {
         if entry.id() == self.me {
-            self.local = Some(entry);
+            self.set_local(entry);
         } else {
             self.install(Instant::ZERO, entry.id(), Held::Entry(entry));
         }
@@ -211,6 +225,9 @@ impl Catalog {
         let newer =
             self.local.as_ref().is_none_or(|old| entry.update_version() > old.update_version());
         if newer {
+            let old = self.local.as_ref().map_or(0, |old| weigh_local(old));
+            let new = weigh_local(&entry);
+            self.fingerprint = self.fingerprint.wrapping_sub(old).wrapping_add(new);
             self.local = Some(entry);
         }
         newer
@@ -285,7 +302,10 @@ impl Catalog {
         if record.visible().is_none() {
             return false;
         }
+        let before = record.weight(&peer);
         record.down = Some(now);
+        let change = record.weight(&peer).wrapping_sub(before);
+        self.fingerprint = self.fingerprint.wrapping_add(change);
         self.fallen.insert((now, peer));
         self.visible -= 1;
         true
@@ -294,7 +314,10 @@ impl Catalog {
     /// Shows a peer again that was given up. True if it did.
     pub(super) fn revive(&mut self, peer: &PeerId) -> bool {
         let Some(record) = self.records.get_mut(peer) else { return false };
+        let before = record.weight(peer);
         let Some(at) = record.down.take() else { return false };
+        let change = record.weight(peer).wrapping_sub(before);
+        self.fingerprint = self.fingerprint.wrapping_add(change);
         self.fallen.remove(&(at, *peer));
         self.visible += 1;
         true
@@ -370,6 +393,11 @@ impl Catalog {
         Some((record.rank().0, listed))
     }
 
+    /// Equal for two catalogs that have nothing to tell each other.
+    pub(super) const fn fingerprint(&self) -> u128 {
+        self.fingerprint
+    }
+
     /// The peers held in a range of ids, ourselves included, in order.
     pub(super) fn range(
         &self,
@@ -416,11 +444,14 @@ impl Catalog {
                 self.graves.insert((now, peer));
             }
         }
-        self.records.insert(peer, Record { held, since: now, down: None });
+        let record = Record { held, since: now, down: None };
+        self.fingerprint = self.fingerprint.wrapping_add(record.weight(&peer));
+        self.records.insert(peer, record);
     }
 
     fn remove(&mut self, peer: &PeerId) {
         let Some(record) = self.records.remove(peer) else { return };
+        self.fingerprint = self.fingerprint.wrapping_sub(record.weight(peer));
         match (&record.held, record.down) {
             (Held::Entry(_), None) => self.visible -= 1,
             (Held::Entry(_), Some(at)) => {
@@ -446,6 +477,22 @@ pub(super) fn is_aged(now: Now, since: Instant, tombstone: &Tombstone) -> bool {
     let life = limits::TOMBSTONE_LIFE - limits::TOMBSTONE_LIFE / 24;
     let age = now.wall.ahead_of(tombstone.wall());
     now.mono.since(since) >= life || age >= i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What one peer adds to the fingerprint.
+fn weight(peer: &PeerId, version: PeerEntryVersion, listed: Listed) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(peer.as_bytes());
+    hasher.update(&version.incarnation.to_le_bytes());
+    hasher.update(&version.counter.to_le_bytes());
+    hasher.update(&[listed as u8]);
+    let mut bytes = [0; 16];
+    hasher.finalize_xof().fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
+fn weigh_local(entry: &PeerEntry) -> u128 {
+    weight(&entry.id(), entry.update_version(), Listed::Entry)
 }
 
 /// True if two entries differ in version and signing time at most.

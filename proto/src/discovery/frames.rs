@@ -27,13 +27,18 @@ pub const DONE: u8 = 19;
 pub const SYNCED: u8 = 20;
 /// The sender could not reach a peer for too long.
 pub const SUSPECT: u8 = 21;
+/// The fingerprint of all that the initiator of a sync holds, in place of a long list.
+pub const PROBE: u8 = 22;
+/// The fingerprints differ: the responder needs the list.
+pub const LIST: u8 = 23;
 
 /// The longest payload of a frame of discovery; `None` for kinds that are not ours.
 #[must_use]
 pub const fn limit(kind: u8) -> Option<u32> {
     match kind {
         HAVE | NEED | ITEMS => Some(limits::SYNC_FRAME_BYTES),
-        DONE | SYNCED => Some(10),
+        DONE | SYNCED | LIST => Some(10),
+        PROBE => Some(10 + 19),
         SUSPECT => Some(32 + 10 + 10),
         _ => None,
     }
@@ -85,6 +90,8 @@ pub(super) enum Message {
     Items(Vec<Item>),
     Done(u64),
     Synced(u64),
+    Probe { nonce: u64, fingerprint: u128 },
+    List(u64),
     Suspect { peer: PeerId, version: PeerEntryVersion },
 }
 
@@ -106,6 +113,10 @@ impl Message {
             ITEMS => repeated(payload).map(Self::Items),
             DONE => wire::decode(payload).map(Self::Done),
             SYNCED => wire::decode(payload).map(Self::Synced),
+            PROBE => {
+                wire::decode(payload).map(|(nonce, fingerprint)| Self::Probe { nonce, fingerprint })
+            }
+            LIST => wire::decode(payload).map(Self::List),
             SUSPECT => wire::decode(payload).map(|(peer, version)| Self::Suspect { peer, version }),
             _ => Err(DecodeError),
         }

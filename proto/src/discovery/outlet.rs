@@ -44,6 +44,10 @@ pub(super) struct Outlet {
 /// A frame that keeps its place behind the promised items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
+    /// The fingerprint of all that we hold.
+    Probe(u64),
+    /// We hold something else: we need the list.
+    List(u64),
     /// Our list, from behind this id on.
     Have { nonce: u64, after: Option<PeerId> },
     /// What we want of a list.
@@ -110,9 +114,10 @@ impl Outlet {
         room
     }
 
-    /// Begins a round of our own: our list goes out.
-    pub(super) fn begin(&mut self, nonce: u64) {
-        self.marks.push_back(Mark::Have { nonce, after: None });
+    /// Begins a round of our own: our list goes out, or first only its fingerprint.
+    pub(super) fn begin(&mut self, nonce: u64, probe: bool) {
+        let list = Mark::Have { nonce, after: None };
+        self.marks.push_back(if probe { Mark::Probe(nonce) } else { list });
     }
 
     /// Forgets everything but what is under way.
@@ -177,6 +182,8 @@ impl Outlet {
 
     fn cut_mark(&mut self, mark: Mark, catalog: &Catalog, now: Now) -> Cut {
         match mark {
+            Mark::Probe(nonce) => (frames::PROBE, wire::encode(&(nonce, catalog.fingerprint()))),
+            Mark::List(nonce) => (frames::LIST, wire::encode(&nonce)),
             Mark::Have { nonce, after } => {
                 let (payload, upto) = have(catalog, now, nonce, after);
                 if upto.is_some() {

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Round {
     nonce: u64,
+    /// Only the fingerprint was sent so far.
+    probed: bool,
     /// Who waits for its end.
     pub(super) requests: BTreeSet<RequestId>,
 }
@@ -44,6 +46,12 @@ impl Discovery {
                     self.merge_item(item, link, step);
                 }
             }
+            Message::Probe { nonce, fingerprint } => {
+                let equal = fingerprint == self.catalog.fingerprint();
+                let mark = if equal { Mark::Synced(nonce) } else { Mark::List(nonce) };
+                self.mark(link, mark, step);
+            }
+            Message::List(nonce) => self.answer_list(link, nonce),
             Message::Done(nonce) => self.mark(link, Mark::Synced(nonce), step),
             Message::Synced(nonce) => self.round_over(link, nonce, step),
             Message::Suspect { peer, version } => self.suspected(peer, version, step),
@@ -58,9 +66,11 @@ impl Discovery {
         }
         let nonce = self.rng.next_u64();
         let requests = self.requests.attach(outlet.peer);
-        outlet.begin(nonce);
+        // Nobody waits, and the list is long: mostly the other end knows the same.
+        let probe = requests.is_empty() && self.catalog.held_count() > limits::SYNC_PROBE;
+        outlet.begin(nonce, probe);
         self.ready.insert(link);
-        self.rounds.insert(link, Round { nonce, requests });
+        self.rounds.insert(link, Round { nonce, requests, probed: probe });
         self.timers.set(Timer::Round(link), Some(step.now.mono + limits::SYNC_TIMEOUT));
     }
 
@@ -163,6 +173,16 @@ impl Discovery {
                 (Listed::Entry, Some(Listed::Down)) => Verdict::Alive,
                 _ => Verdict::Same,
             }
+        }
+    }
+
+    /// The initiator: the fingerprints differ, so the list goes out after all.
+    fn answer_list(&mut self, link: LinkId, nonce: u64) {
+        let round = self.rounds.get_mut(&link).filter(|round| round.nonce == nonce);
+        let asked = round.is_some_and(|round| core::mem::replace(&mut round.probed, false));
+        if let (true, Some(outlet)) = (asked, self.outlets.get_mut(&link)) {
+            outlet.begin(nonce, false);
+            self.ready.insert(link);
         }
     }
 

@@ -12,6 +12,8 @@ use mosaik_proto::{
 };
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use crate::world::{World, key, network};
 
 /// A frame with these entries.
@@ -293,4 +295,57 @@ fn disc_15_a_peer_that_only_asks_is_cut_off() {
     assert_eq!(world.nodes[0].closes, [CloseCode::BUSY]);
     let sent: usize = world.nodes[0].sent.values().sum();
     assert!(sent < 50_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// DISC-22: no sequence of frames, well-formed or not, makes a node panic or believe anything.
+    #[test]
+    fn disc_22_any_frames_are_survived(
+        frames in proptest::collection::vec(
+            (14u8..26, proptest::collection::vec(any::<u8>(), 0..120), any::<bool>()), 0..40
+        )
+    ) {
+        let (mut world, _) = pair();
+        let known = world.id(1);
+        for (kind, payload, honest) in frames {
+            let Some(link) = world.link(0, 1) else { break };
+            let payload = if honest { shaped(kind, &payload, known) } else { payload.into() };
+            world.inject(0, link, kind, payload);
+            world.run_for(Duration::from_millis(3));
+        }
+        let catalog = world.nodes[0].core.catalog();
+        prop_assert_eq!(catalog.signed_count(), 1);
+        prop_assert_eq!(catalog.held_count(), 1);
+    }
+}
+
+/// A payload of the right layout with arbitrary content.
+fn shaped(kind: u8, noise: &[u8], known: PeerId) -> Bytes {
+    let number = noise.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
+    let version = PeerEntryVersion { incarnation: number, counter: number / 3 };
+    let peers: Vec<PeerId> = noise.chunks(8).map(|c| PeerId::from_bytes([c[0]; 32])).collect();
+    let mut payload = Vec::new();
+    match kind {
+        frames::HAVE => {
+            let last = number % 2 == 0;
+            wire::encode_into(&(number, None::<PeerId>, None::<PeerId>, last), &mut payload);
+            let mut peers = peers;
+            peers.push(known);
+            peers.sort_unstable();
+            peers.dedup();
+            for (n, peer) in peers.into_iter().enumerate() {
+                wire::encode_into(&(peer, version, (n % 4) as u32), &mut payload);
+            }
+        }
+        frames::NEED => {
+            wire::encode_into(&(number, number % 2 == 0), &mut payload);
+            peers.iter().for_each(|peer| wire::encode_into(peer, &mut payload));
+        }
+        frames::SUSPECT => wire::encode_into(&(known, version), &mut payload),
+        frames::PROBE => wire::encode_into(&(number, u128::from(number)), &mut payload),
+        _ => wire::encode_into(&number, &mut payload),
+    }
+    payload.into()
 }

@@ -337,3 +337,43 @@ fn disc_40_a_thousand_nodes_meet_through_one_seed() {
         println!("{:?}: given up by {}", world.now, world.nodes.iter().filter(hidden).count());
     }
 }
+
+#[test]
+fn disc_16_equal_catalogs_are_known_by_their_fingerprint() {
+    let mut world = World::new(2);
+    let feed = |world: &mut World, n: usize| {
+        let wall = world.clock().wall;
+        let local = mosaik_proto::discovery::LocalEntry::new(network(), key(n), wall);
+        world.command(0, n as u64, Command::Feed(local.signed().clone()));
+    };
+    (100..200).for_each(|n| feed(&mut world, n));
+    world.dial(0, 1);
+    let total = |world: &World, kind: u8| -> usize {
+        world.nodes.iter().filter_map(|node| node.sent.get(&kind)).sum()
+    };
+    world.run_for(Duration::from_millis(100));
+    assert_eq!((total(&world, frames::PROBE), total(&world, frames::LIST)), (1, 1));
+    assert_eq!(world.nodes[1].core.catalog().signed_count(), 101);
+    // The link comes back: both know the same, and no list goes out.
+    let before = total(&world, frames::HAVE);
+    let link = world.link(0, 1).unwrap();
+    world.lose(link, Duration::from_millis(1));
+    world.run_for(Duration::from_millis(600));
+    assert_eq!((total(&world, frames::PROBE), total(&world, frames::LIST)), (2, 1));
+    assert_eq!(total(&world, frames::HAVE), before);
+    // One entry more on one side, and the lists are compared.
+    let link = world.link(0, 1).unwrap();
+    world.lose(link, Duration::from_millis(1));
+    world.run_for(Duration::from_millis(2));
+    feed(&mut world, 300);
+    world.run_for(Duration::from_millis(600));
+    assert_eq!(total(&world, frames::LIST), 2);
+    assert!(world.nodes[1].core.catalog().signed(&key(300).public()).is_some());
+    // Who waits for an answer gets it in two round trips.
+    let peer = world.id(1);
+    let before = total(&world, frames::PROBE);
+    world.sync_with(0, 1, peer);
+    world.run_for(Duration::from_millis(21));
+    assert_eq!(world.nodes[0].replies.get(&1), Some(&Ok(())));
+    assert_eq!(total(&world, frames::PROBE), before);
+}

@@ -55,6 +55,9 @@ fn counts_hold(catalog: &Catalog) {
     assert_eq!(catalog.graves.len(), catalog.records.values().filter(ended).count());
     let down = catalog.records.values().filter(|record| record.down.is_some()).count();
     assert_eq!(catalog.fallen.len(), down);
+    let weigh =
+        |sum: u128, (peer, record): (&PeerId, &Record)| sum.wrapping_add(record.weight(peer));
+    assert_eq!(catalog.fingerprint(), catalog.records.iter().fold(0, weigh));
 }
 
 proptest! {
@@ -74,6 +77,7 @@ proptest! {
         let mut second = empty();
         shuffled.iter().for_each(|i| merge(&mut second, *i));
         prop_assert_eq!(state(&first), state(&second));
+        prop_assert_eq!(first.fingerprint(), second.fingerprint());
         let mut best: BTreeMap<PeerId, Rank> = BTreeMap::new();
         for (peer, step) in items {
             let (rank, item) = item(peer, step);
