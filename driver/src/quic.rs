@@ -46,6 +46,7 @@ mod config;
 mod dial;
 mod incoming;
 mod link;
+mod loopback;
 mod socket;
 mod timer;
 mod tls;

@@ -17,6 +17,7 @@ use super::{
     dial::Dialer,
     incoming::Lobby,
     link::QuicLink,
+    loopback,
     socket::{self, Tolerant},
 };
 use crate::transport::Transport;
@@ -70,7 +71,8 @@ impl QuicTransport {
         self.endpoints
             .iter()
             .find(|(_, local)| {
-                local.is_ipv4() == remote.is_ipv4() && socket::has_route(local.ip(), remote)
+                local.is_ipv4() == remote.is_ipv4()
+                    && (loopback::reaches(remote) || socket::has_route(local.ip(), remote))
             })
             .map(|(endpoint, _)| (endpoint, remote))
     }
