@@ -89,7 +89,11 @@ impl Checkers {
                 };
                 let items = order::read(&delivery.data)?;
                 if items.len() != delivery.items as usize {
-                    return Err(format!("{place:?}: {} items said to be {}", items.len(), delivery.items));
+                    return Err(format!(
+                        "{place:?}: {} items said to be {}",
+                        items.len(),
+                        delivery.items
+                    ));
                 }
                 self.credit.delivered(place, &items)?;
                 self.order.delivered(place, delivery.first, &items)?;

@@ -8,8 +8,9 @@ use mosaik_proto::{
     NetworkId, PeerId,
     crypto::SecretKey,
     discovery::{self, CommandError, EndpointAddr, LocalEntry, PeerEntryVersion},
-    ids::{ConsumerId, ProducerId, RequestId, StreamId, Tag},
+    ids::{ConsumerId, ProducerId, RequestId, StreamId, SubscriptionId, Tag},
     node::{Event, Node},
+    streams::{Owner, State},
     time::Instant,
 };
 
@@ -61,6 +62,8 @@ pub(crate) struct Running {
     pub(crate) consumers: BTreeMap<ConsumerId, ConsumerApp>,
     /// What the published changes of the catalog add up to.
     pub(crate) view: BTreeMap<PeerId, PeerEntryVersion>,
+    /// The subscriptions of all producers and consumers, as published.
+    pub(crate) subscriptions: BTreeMap<(Owner, SubscriptionId), (PeerId, State)>,
     pub(crate) replies: BTreeMap<RequestId, Result<(), CommandError>>,
     /// The node's deadline as the world knows it, and the number of the timer armed for it.
     pub(crate) armed: Option<Instant>,
@@ -142,6 +145,7 @@ impl Running {
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
             view: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
             replies: BTreeMap::new(),
             armed: None,
             timer: 0,

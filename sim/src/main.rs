@@ -9,6 +9,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use mosaik_sim::{
     Failure, catch,
+    checkers::order::Counts,
     scenario::{Discovery, Faults, Streams},
 };
 
@@ -60,6 +61,12 @@ enum Command {
         /// Seconds after which the world must have converged; faults take the first fifth.
         #[arg(long, default_value_t = 150)]
         until: u64,
+        /// Items missed between two subscriptions are failures too.
+        #[arg(long)]
+        strict: bool,
+        /// Some windows of consumers hold less than one item.
+        #[arg(long)]
+        tight: bool,
         /// Also print a line for every seed that went well.
         #[arg(long)]
         verbose: bool,
@@ -88,11 +95,13 @@ fn main() -> ExitCode {
             let run = Discovery { nodes, seed, loss_ppm, measure, wan, trace: cli.trace };
             report(&catch(|| run.run()))
         }
-        Command::Faults { seeds, first, nodes, until, verbose } => {
+        Command::Faults { seeds, first, nodes, until, strict, tight, verbose } => {
             let run = Faults {
                 nodes,
                 faults: Duration::from_secs(until) / 5,
                 until: Duration::from_secs(until),
+                strict,
+                tight,
                 trace: cli.trace,
                 ..Faults::new(first)
             };
@@ -147,12 +156,15 @@ fn sweep(base: &Faults, seeds: u64, verbose: bool) -> u8 {
         threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
     });
     results.sort_by_key(|(seed, ..)| *seed);
-    let (mut codes, mut items, mut lines, mut slowest) = ([0u64; 4], (0, 0), 0, Duration::ZERO);
+    let (mut codes, mut lines, mut slowest) = ([0u64; 4], 0, Duration::ZERO);
+    let mut items = Counts::default();
     for (seed, swarm, result) in &results {
         match result {
             Ok(report) => {
                 codes[0] += 1;
-                items = (items.0 + report.items.0, items.1 + report.items.1);
+                items.items += report.items.items;
+                items.reported += report.items.reported;
+                items.between += report.items.between;
                 lines += report.lines;
                 slowest = slowest.max(report.converged);
                 if verbose {
@@ -169,14 +181,19 @@ fn sweep(base: &Faults, seeds: u64, verbose: bool) -> u8 {
     let [well, crashes, safety, liveness] = codes;
     println!("{seeds} seeds: {well} well, {crashes} crash, {safety} safety, {liveness} liveness");
     println!("slowest convergence after calm {slowest:?}; {lines} lines of trace");
-    println!("{} items in order, {} reported missing", items.0, items.1);
+    let Counts { items, reported, between, .. } = items;
+    println!(
+        "{items} items in order, {reported} reported missing, {between} between subscriptions"
+    );
     (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
 }
 
 fn replay(base: &Faults, seed: u64) -> String {
     format!(
-        "cargo run --release -p mosaik-sim -- --trace faults --seeds 1 --first {seed} --nodes {} --until {}",
+        "cargo run --release -p mosaik-sim -- --trace faults --seeds 1 --first {seed} --nodes {} --until {}{}{}",
         base.nodes,
-        base.until.as_secs()
+        base.until.as_secs(),
+        if base.strict { " --strict" } else { "" },
+        if base.tight { " --tight" } else { "" }
     )
 }

@@ -84,9 +84,9 @@ impl Default for Options {
             loss_ppm: 0,
             dial_failure_ppm: 0,
             uplink: 125_000_000,
-            window: 512 * 1024,
+            window: 1024 * 1024,
             idle: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(1),
+            keep_alive: Duration::from_millis(1_500),
             dial_timeout: Duration::from_secs(5),
         }
     }
@@ -96,10 +96,7 @@ impl Options {
     /// A wide area network: 10 to 50 ms one way.
     #[must_use]
     pub fn wan() -> Self {
-        Self {
-            latency: Duration::from_millis(10)..=Duration::from_millis(50),
-            ..Self::default()
-        }
+        Self { latency: Duration::from_millis(10)..=Duration::from_millis(50), ..Self::default() }
     }
 }
 
@@ -320,3 +317,5 @@ impl Net {
     }
 }
 
+#[cfg(test)]
+mod tests;

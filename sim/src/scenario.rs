@@ -13,11 +13,7 @@ pub use self::{
     faults::{FaultReport, Faults},
     streams::{StreamReport, Streams},
 };
-use crate::{
-    host::NodeSpec,
-    net::HostId,
-    world::World,
-};
+use crate::{host::NodeSpec, net::HostId, world::World};
 
 /// The network of all scenarios.
 #[must_use]

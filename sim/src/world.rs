@@ -123,6 +123,25 @@ impl World {
         }
     }
 
+    /// Every producer makes this many items more.
+    pub fn top_up(&mut self, items: u64) {
+        for host in &mut self.hosts {
+            let process = host.process();
+            let Some(running) = &mut host.running else { continue };
+            for (producer, app) in &mut running.producers {
+                if app.is_done() {
+                    self.queue.push(self.now, Task::Produce(process, *producer));
+                }
+                app.top_up(items);
+            }
+        }
+    }
+
+    /// Counts items missed between two subscriptions as failures too.
+    pub const fn be_strict(&mut self) {
+        self.checkers.order.strict = true;
+    }
+
     /// Schedules a fault.
     pub fn schedule(&mut self, at: Instant, fault: Fault) {
         self.queue.push(at.max(self.now), Task::Fault(fault));
@@ -222,13 +241,15 @@ impl World {
             return;
         }
         let bootstrap: Vec<_> = self.hosts[id.0].spec.bootstrap.clone();
-        let bootstrap = bootstrap.iter().map(|host| self.hosts[host.0].address()).collect::<Vec<_>>();
+        let bootstrap =
+            bootstrap.iter().map(|host| self.hosts[host.0].address()).collect::<Vec<_>>();
         let host = &mut self.hosts[id.0];
         host.boots += 1;
         host.clock.start(self.now);
         let process = host.process();
         let entry = host.first_entry(self.now);
-        let mut config = node::Config { discovery: host.spec.discovery.clone(), ..Default::default() };
+        let mut config =
+            node::Config { discovery: host.spec.discovery.clone(), ..Default::default() };
         config.discovery.bootstrap.extend(bootstrap);
         let seed = self.rng.fork(&format!("node {id} {}", process.boot)).bytes();
         let now = host.clock.read(self.now);
@@ -331,7 +352,11 @@ impl World {
         if running.frozen_until > self.now {
             return;
         }
-        running.spins = if running.spins.0 == self.now { (self.now, running.spins.1 + 1) } else { (self.now, 0) };
+        running.spins = if running.spins.0 == self.now {
+            (self.now, running.spins.1 + 1)
+        } else {
+            (self.now, 0)
+        };
         if running.spins.1 > SPINS {
             let deadline = running.node.deadline();
             let what = format_args!("{process:?}: the deadline {deadline:?} does not move");

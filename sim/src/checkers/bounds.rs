@@ -61,13 +61,15 @@ impl Bounds {
                 self.debts.remove(&(process, *channel));
             }
             Event::LinkDown { link, .. } => self.link_down(process, *link),
-            Event::Offer { producer, items, data } => {
+            Event::Offer { producer, data, .. } => {
                 let state = self.producers.entry((process, *producer)).or_default();
-                let payload: usize = Items::new(data.clone()).flatten().map(|item| item.len()).sum();
-                state.offered.0 += u64::from(*items);
-                state.offered.1 += payload as u64;
-                if state.offered.0 > state.window.0 || state.offered.1 > state.window.1 {
-                    return Err(format!("{process:?} {producer:?}: offered beyond {state:?}"));
+                for item in Items::new(data.clone()).flatten() {
+                    // The last item may exceed the bytes: nobody can split it.
+                    if state.offered.0 >= state.window.0 || state.offered.1 >= state.window.1 {
+                        return Err(format!("{process:?} {producer:?}: offered beyond {state:?}"));
+                    }
+                    state.offered.0 += 1;
+                    state.offered.1 += item.len() as u64;
                 }
             }
             _ => {}
@@ -107,10 +109,8 @@ impl Bounds {
                 }
                 state.window = (*items, *bytes);
                 let (offered_items, offered_bytes) = state.offered;
-                let ahead = (
-                    items.saturating_sub(offered_items),
-                    bytes.saturating_sub(offered_bytes),
-                );
+                let ahead =
+                    (items.saturating_sub(offered_items), bytes.saturating_sub(offered_bytes));
                 if ahead.0 > limits::TAIL_ITEMS || ahead.1 > limits::TAIL_BYTES {
                     return Err(format!("{process:?} {producer:?}: the window is {ahead:?} ahead"));
                 }

@@ -32,11 +32,12 @@ pub fn check(views: &[View]) -> Result<(), String> {
         if view.sees == expected {
             continue;
         }
-        let missing: Vec<_> = expected.keys().filter(|peer| !view.sees.contains_key(peer)).collect();
+        let missing: Vec<_> =
+            expected.keys().filter(|peer| !view.sees.contains_key(peer)).collect();
         let extra: Vec<_> = view.sees.keys().filter(|peer| !expected.contains_key(peer)).collect();
-        let stale = expected.iter().filter(|(peer, version)| {
-            view.sees.get(peer).is_some_and(|seen| seen != *version)
-        });
+        let stale = expected
+            .iter()
+            .filter(|(peer, version)| view.sees.get(peer).is_some_and(|seen| seen != *version));
         let stale: Vec<_> = stale.map(|(peer, _)| peer).collect();
         return Err(format!(
             "{:?} of {} sees {}: missing {missing:?}, extra {extra:?}, stale {stale:?}",

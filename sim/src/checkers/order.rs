@@ -2,6 +2,10 @@
 //!
 //! Every item names its producer and carries its number ([`Stamp`]), so the checker needs no
 //! trust in sequence numbers: it compares them with the stamps.
+//!
+//! The promise is per subscription. A consumer that lost sight of a producer altogether (it left
+//! the catalog) follows it later under a new subscription; then nothing may come twice, but what
+//! was made in between is counted in [`Counts::between`] only, unless [`Order::strict`] is set.
 
 use std::collections::BTreeMap;
 
@@ -66,12 +70,29 @@ pub fn read(batch: &Bytes) -> Result<Vec<Arrived>, String> {
         }
         Ok(Arrived { stamp, size: payload.len() })
     };
-    Items::new(batch.clone()).map(|payload| one(payload.map_err(|error| error.to_string())?)).collect()
+    Items::new(batch.clone())
+        .map(|payload| one(payload.map_err(|error| error.to_string())?))
+        .collect()
+}
+
+/// What was seen in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Items that came in order.
+    pub items: u64,
+    /// Items that were reported as missing.
+    pub reported: u64,
+    /// Reports of a producer that started anew.
+    pub restarts: u64,
+    /// Items missed between two subscriptions to one start of a producer, without a report.
+    pub between: u64,
 }
 
 /// How far a consumer is with one producer.
 #[derive(Debug)]
 struct Cursor {
+    /// The subscription through which the last item came.
+    through: Place,
     start: u64,
     next: u64,
     /// Reported as missing from `next` on, ascending.
@@ -84,22 +105,34 @@ struct Cursor {
 pub struct Order {
     producers: BTreeMap<Place, u64>,
     cursors: BTreeMap<(Process, ConsumerId, u64), Cursor>,
-    /// Items checked, and items reported as missing.
-    counts: (u64, u64),
+    counts: Counts,
+    /// Reports of a producer that started anew.
+    pub restarts: u64,
+    /// Items missed between two subscriptions are a failure too.
+    pub strict: bool,
 }
 
 impl Order {
-    /// Items checked so far, and items reported as missing.
+    /// What was seen so far.
     #[must_use]
-    pub const fn counts(&self) -> (u64, u64) {
+    pub const fn counts(&self) -> Counts {
         self.counts
     }
 
     /// The number of the next item that a consumer expects of a peer, with the producer's start.
     #[must_use]
-    pub fn next(&self, process: Process, consumer: ConsumerId, peer: &PeerId) -> Option<(u64, u64)> {
+    pub fn next(
+        &self,
+        process: Process,
+        consumer: ConsumerId,
+        peer: &PeerId,
+    ) -> Option<(u64, u64)> {
         let cursor = self.cursors.get(&(process, consumer, short(peer)))?;
-        Some((cursor.start, cursor.next))
+        let missing = cursor
+            .gaps
+            .iter()
+            .fold(cursor.next, |next, (first, last)| if *first == next { last + 1 } else { next });
+        Some((cursor.start, missing))
     }
 
     /// A subscription follows this peer.
@@ -115,10 +148,11 @@ impl Order {
         if last < first {
             return Err(format!("{place:?}: an empty gap {first}..={last}"));
         }
-        self.counts.1 += last - first + 1;
+        self.counts.reported += last - first + 1;
         let Some(cursor) = self.cursor(place) else { return Ok(()) };
         let expected = cursor.gaps.last().map_or(cursor.next, |(_, last)| last + 1);
-        if !cursor.restarted && first < expected {
+        let same = cursor.through == place && !cursor.restarted;
+        if same && first < expected {
             return Err(format!("{place:?}: gap {first}..={last} reported, {expected} is next"));
         }
         cursor.gaps.push((first, last));
@@ -127,6 +161,7 @@ impl Order {
 
     /// The producer is reported as started anew.
     pub fn restarted(&mut self, place: Place) {
+        self.counts.restarts += 1;
         if let Some(cursor) = self.cursor(place) {
             cursor.restarted = true;
             cursor.gaps.clear();
@@ -146,24 +181,32 @@ impl Order {
                 return Err(format!("{place:?}: {stamp:?} is of another producer"));
             }
             self.one(place, *stamp).map_err(|what| format!("{place:?}: {stamp:?} {what}"))?;
-            self.counts.0 += 1;
+            self.counts.items += 1;
         }
         Ok(())
     }
 
     fn one(&mut self, place: Place, stamp: Stamp) -> Result<(), String> {
         let key = (place.process, place.consumer, stamp.peer);
-        let fresh =
-            Cursor { start: stamp.start, next: stamp.number, gaps: Vec::new(), restarted: false };
+        let fresh = Cursor {
+            through: place,
+            start: stamp.start,
+            next: stamp.number,
+            gaps: Vec::new(),
+            restarted: false,
+        };
         let cursor = self.cursors.entry(key).or_insert(fresh);
+        let new = cursor.through != place;
+        cursor.through = place;
         if stamp.start < cursor.start {
             return Err(format!("is of an old start, {} was seen", cursor.start));
         }
         if stamp.start > cursor.start {
-            if !cursor.restarted {
+            if !cursor.restarted && !new {
                 return Err(format!("is of a new start behind {}, unreported", cursor.start));
             }
             (cursor.start, cursor.next) = (stamp.start, stamp.number);
+            cursor.gaps.clear();
         }
         while let Some((first, last)) = cursor.gaps.first().copied() {
             if first != cursor.next || stamp.number <= last {
@@ -172,12 +215,14 @@ impl Order {
             cursor.next = last + 1;
             cursor.gaps.remove(0);
         }
-        if stamp.number != cursor.next {
+        if new && !self.strict && stamp.number > cursor.next {
+            self.counts.between += stamp.number - cursor.next;
+        } else if stamp.number != cursor.next {
             return Err(format!("came when {} was next, gaps {:?}", cursor.next, cursor.gaps));
         }
         cursor.restarted = false;
         cursor.gaps.clear();
-        cursor.next += 1;
+        cursor.next = stamp.number + 1;
         Ok(())
     }
 

@@ -28,6 +28,8 @@ impl Versions {
     /// A host said farewell in this version.
     pub fn departed(&mut self, peer: PeerId, version: PeerEntryVersion) {
         self.departed.insert(peer, version);
+        // Letting it go before was about another departure.
+        self.let_go.retain(|(_, other)| *other != peer);
     }
 
     /// A process does not see a peer any more.

@@ -106,6 +106,11 @@ impl ProducerApp {
         self.offered.0
     }
 
+    /// Makes some more.
+    pub(crate) const fn top_up(&mut self, items: u64) {
+        self.spec.items += items;
+    }
+
     pub(crate) const fn is_done(&self) -> bool {
         self.offered.0 >= self.spec.items
     }
@@ -118,7 +123,8 @@ impl ProducerApp {
         while u64::from(items) < wanted && !self.is_done() {
             let drawn = self.next_size.take();
             let size = drawn.unwrap_or_else(|| least + self.rng.below(most - least + 1));
-            let room = self.offered.0 < self.window.0 && self.offered.1 + size <= self.window.1;
+            // The last item may exceed the bytes: nobody can split it.
+            let room = self.offered.0 < self.window.0 && self.offered.1 < self.window.1;
             let full = items > 0 && data.len() + size as usize > limits::BATCH_BYTES as usize;
             if !room || full {
                 self.next_size = Some(size);
@@ -174,9 +180,7 @@ impl ConsumerApp {
     /// Takes items and says so: one event per subscription concerned.
     pub(crate) fn tick(&mut self, consumer: ConsumerId) -> Vec<Event> {
         let mut touched = BTreeMap::new();
-        for (subscription, size) in
-            self.waiting.drain(..self.spec.batch.min(self.waiting.len()))
-        {
+        for (subscription, size) in self.waiting.drain(..self.spec.batch.min(self.waiting.len())) {
             let taken = self.taken.entry(subscription).or_default();
             taken.0 += 1;
             taken.1 += size;

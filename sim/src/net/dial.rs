@@ -90,13 +90,7 @@ impl Net {
         self.at(at, Packet::Answer { dial, listener, tries });
     }
 
-    pub(super) fn on_answer(
-        &mut self,
-        now: Instant,
-        dial: DialKey,
-        listener: Process,
-        tries: u32,
-    ) {
+    pub(super) fn on_answer(&mut self, now: Instant, dial: DialKey, listener: Process, tries: u32) {
         let Some(&Dial { from, peer, started, .. }) = self.dials.get(&dial) else { return };
         if !self.is_running(listener) {
             return;

@@ -279,7 +279,8 @@ impl Net {
             return;
         }
         self.show_channels(key, from, channel);
-        let Some(state) = self.links.get_mut(&key).and_then(|l| l.channels.get_mut(&channel)) else {
+        let Some(state) = self.links.get_mut(&key).and_then(|l| l.channels.get_mut(&channel))
+        else {
             return;
         };
         if let Burst::Reset(code) = burst {

@@ -60,7 +60,8 @@ impl Net {
         let timeout = self.latency(a, b) * 3 + ACK_DELAY;
         let (mut missing, mut again, mut delay) = (packets, 0, Duration::ZERO);
         for round in 0..=BACKOFF {
-            missing = (0..missing).filter(|_| self.rng.chance(self.options.loss_ppm)).count() as u64;
+            missing =
+                (0..missing).filter(|_| self.rng.chance(self.options.loss_ppm)).count() as u64;
             if missing == 0 {
                 break;
             }

@@ -6,6 +6,7 @@ use mosaik_proto::{Digest, rng::Rng, time::Instant};
 
 use super::{generator, network, streams::populate};
 use crate::{
+    checkers::order::Counts,
     clock::Clock,
     host::NodeSpec,
     net::{self, HostId},
@@ -16,6 +17,9 @@ use crate::{
 
 /// Faults begin after this.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// Items that every producer makes after the faults, and the time for them to arrive.
+const FRESH: u64 = 50;
+const DELIVERY: Duration = Duration::from_secs(60);
 /// After convergence nothing may fall apart for this long.
 const STABLE: Duration = Duration::from_secs(6);
 
@@ -32,6 +36,10 @@ pub struct Faults {
     pub until: Duration,
     /// The kinds of faults; drawn from the seed if not given.
     pub swarm: Option<Swarm>,
+    /// Items missed between two subscriptions are failures too.
+    pub strict: bool,
+    /// Some windows of consumers hold less than one item.
+    pub tight: bool,
     /// Print the trace to stderr.
     pub trace: bool,
 }
@@ -43,8 +51,8 @@ pub struct FaultReport {
     pub swarm: Swarm,
     /// How long after the faults the world had converged.
     pub converged: Duration,
-    /// Items checked, and items reported as missing.
-    pub items: (u64, u64),
+    /// Items, and what became of those that did not come.
+    pub items: Counts,
     /// The hash of the trace.
     pub trace: Digest,
     /// Its lines.
@@ -61,6 +69,8 @@ impl Faults {
             faults: Duration::from_secs(30),
             until: Duration::from_secs(150),
             swarm: None,
+            strict: false,
+            tight: false,
             trace: false,
         }
     }
@@ -79,13 +89,19 @@ impl Faults {
         let rng = generator(self.seed);
         let swarm = self.swarm();
         let mut world = self.build(&rng, swarm);
+        if self.strict {
+            world.be_strict();
+        }
         let calm = Instant::ZERO + self.faults;
         let from = Instant::ZERO + WARM_UP;
         swarm.schedule(&mut world, &mut rng.fork("faults"), from, calm);
         world.run_until(calm)?;
         let limit = Instant::ZERO + self.until;
+        let whole = |world: &World| world.settled().and_then(|()| world.subscribed());
+        let converged = world.run_until_holds(limit, whole)?;
+        world.top_up(FRESH);
         let well = |world: &World| world.settled().and_then(|()| world.delivered());
-        let converged = world.run_until_holds(limit, well)?;
+        world.run_until_holds(world.now() + DELIVERY, well)?;
         world.run_for(STABLE)?;
         well(&world).map_err(|what| Failure::Liveness(format!("not stable: {what}")))?;
         Ok(FaultReport {
@@ -101,8 +117,8 @@ impl Faults {
         let mut draw = rng.fork("world");
         let wan = draw.chance(300_000);
         let net = net::Options {
-            window: 1 << (13 + draw.below(8)),
-            uplink: 1 << (18 + draw.below(10)),
+            window: 1 << (17 + draw.below(4)),
+            uplink: 1 << (23 + draw.below(5)),
             ..if wan { net::Options::wan() } else { net::Options::default() }
         };
         let mut world = World::new(self.seed, Options { net, trace: self.trace });
@@ -118,17 +134,17 @@ impl Faults {
             spec.bootstrap.retain(|host| host.0 < self.nodes);
             world.add_node(spec);
         }
-        populate(&mut world, &mut rng.fork("streams"), swarm.slow, self.faults);
+        populate(&mut world, &mut rng.fork("streams"), (swarm.slow, self.tight), self.faults);
         world
     }
 }
 
 impl fmt::Display for FaultReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (items, missed) = self.items;
+        let Counts { items, reported, between, .. } = self.items;
         write!(
             f,
-            "converged {:?} after calm, {items} items, {missed} reported missing, {} lines [{}]",
+            "converged {:?} after calm, {items} items, {reported} reported missing, {between} between subscriptions, {} lines [{}]",
             self.converged, self.lines, self.swarm
         )
     }

@@ -6,7 +6,7 @@ use mosaik_proto::{Digest, ids::StreamId, rng::Rng, time::Instant};
 
 use super::{cluster, generator};
 use crate::{
-    checkers::order::STAMP,
+    checkers::order::{Counts, STAMP},
     host::{ConsumerSpec, ProducerSpec},
     net,
     swarm::Swarm,
@@ -27,6 +27,8 @@ pub struct Streams {
     pub until: Duration,
     /// The kinds of faults.
     pub swarm: Swarm,
+    /// Some windows hold less than one item.
+    pub tight: bool,
     /// Print the trace to stderr.
     pub trace: bool,
 }
@@ -36,8 +38,8 @@ pub struct Streams {
 pub struct StreamReport {
     /// When everything was delivered.
     pub delivered: Instant,
-    /// Items checked, and items reported as missing.
-    pub items: (u64, u64),
+    /// Items, and what became of those that did not come.
+    pub items: Counts,
     /// The most items and bytes that waited in a subscription.
     pub most_waiting: (u64, u64),
     /// The most bytes that were written to a channel and not drained.
@@ -55,6 +57,7 @@ impl Streams {
             nodes: 5,
             faults: Duration::from_secs(20),
             until: Duration::from_secs(120),
+            tight: false,
             swarm: Swarm { loss: true, resets: true, stalls: true, slow: true, ..Swarm::NONE },
             trace: false,
         }
@@ -69,7 +72,7 @@ impl Streams {
         let options = Options { net: net::Options::default(), trace: self.trace };
         let mut world = World::new(self.seed, options);
         cluster(&mut world, &mut rng.fork("cluster"), self.nodes, Duration::from_millis(50), 0);
-        populate(&mut world, &mut rng.fork("streams"), self.swarm.slow, self.faults);
+        populate(&mut world, &mut rng.fork("streams"), (self.swarm.slow, self.tight), self.faults);
         let (from, calm) = (Instant::from_millis(1_000), Instant::ZERO + self.faults);
         self.swarm.schedule(&mut world, &mut rng, from, calm);
         world.run_until(calm)?;
@@ -85,9 +88,18 @@ impl Streams {
     }
 }
 
+/// The largest item of any producer.
+const LARGEST: u64 = 30_000;
+
 /// Gives the hosts producers and consumers of two streams, drawn by chance. Producers go on for
-/// about `time`.
-pub(super) fn populate(world: &mut World, rng: &mut Rng, slow: bool, time: Duration) {
+/// about `time`. `slow`: some consumers take their time; `tight`: some windows hold less than one
+/// item.
+pub(super) fn populate(
+    world: &mut World,
+    rng: &mut Rng,
+    (slow, tight): (bool, bool),
+    time: Duration,
+) {
     let hosts: Vec<_> = world.hosts().collect();
     for name in ["fast", "large"] {
         let stream = StreamId::hash(name.as_bytes());
@@ -98,22 +110,23 @@ pub(super) fn populate(world: &mut World, rng: &mut Rng, slow: bool, time: Durat
             if place < producers {
                 world.add_producer(host, producer(rng, stream, name == "large", time));
             } else if rng.chance(600_000) || place == producers {
-                world.add_consumer(host, consumer(rng, stream, slow));
+                world.add_consumer(host, consumer(rng, stream, slow, tight));
             }
         }
     }
 }
 
 fn producer(rng: &mut Rng, stream: StreamId, large: bool, time: Duration) -> ProducerSpec {
-    let every = Duration::from_millis(5 + rng.below(100));
-    let batch = if large { 2 } else { 1 + rng.below(40) };
-    let largest = if large { 30_000 } else { STAMP as u64 + rng.below(200) };
+    // Slower than the narrowest network and window carry, so that a backlog shrinks.
+    let every = Duration::from_millis(if large { 50 } else { 10 } + rng.below(100));
+    let batch = if large { 2 } else { 1 + rng.below(10) };
+    let largest = if large { LARGEST } else { STAMP as u64 + rng.below(200) };
     let ticks = (time.as_nanos() / every.as_nanos()) as u64;
     let mut config = mosaik_proto::streams::ProducerConfig::new(stream);
     if rng.chance(300_000) {
         // A short memory, so that gaps really happen.
         config.tail_items = 64 + rng.below(1_000);
-        config.tail_bytes = 4 * 30_000 + rng.below(200_000);
+        config.tail_bytes = 4 * LARGEST + rng.below(200_000);
     }
     ProducerSpec {
         config,
@@ -125,11 +138,12 @@ fn producer(rng: &mut Rng, stream: StreamId, large: bool, time: Duration) -> Pro
     }
 }
 
-fn consumer(rng: &mut Rng, stream: StreamId, slow: bool) -> ConsumerSpec {
+fn consumer(rng: &mut Rng, stream: StreamId, slow: bool, tight: bool) -> ConsumerSpec {
     let mut spec = ConsumerSpec::new(stream);
     if rng.chance(500_000) {
-        spec.config.window_items = 1 + rng.below(500);
-        spec.config.window_bytes = 1 + rng.below(100_000);
+        spec.config.window_items = if tight { 1 } else { 100 } + rng.below(500);
+        let least = if tight { 1 } else { 2 * LARGEST };
+        spec.config.window_bytes = least + rng.below(100_000);
     }
     if slow && rng.chance(500_000) {
         spec.batch = 1 + rng.below(64) as usize;
@@ -140,10 +154,10 @@ fn consumer(rng: &mut Rng, stream: StreamId, slow: bool) -> ConsumerSpec {
 
 impl fmt::Display for StreamReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (items, missed) = self.items;
+        let Counts { items, reported, between, .. } = self.items;
         let (waiting, bytes) = self.most_waiting;
         writeln!(f, "all delivered at    {:?}", self.delivered)?;
-        writeln!(f, "items               {items}, reported missing {missed}")?;
+        writeln!(f, "items               {items}, reported missing {reported}, between {between}")?;
         writeln!(f, "most waiting        {waiting} items, {bytes} B in one subscription")?;
         writeln!(f, "largest debt        {} B in one channel", self.most_debt)?;
         write!(f, "trace               {}", self.trace)

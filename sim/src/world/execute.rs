@@ -11,6 +11,7 @@ use mosaik_proto::{
     discovery::Change,
     ids::RequestId,
     node::{Action, Event},
+    streams,
     wire::CloseCode,
 };
 
@@ -85,6 +86,12 @@ impl World {
             }
             Action::Catalog(Change::Gone { peer, .. }) => {
                 running.view.remove(&peer);
+            }
+            Action::Streams(streams::Change::Channel { owner, subscription, peer, state }) => {
+                running.subscriptions.insert((owner, subscription), (peer.id(), state));
+            }
+            Action::Streams(streams::Change::ChannelGone { owner, subscription }) => {
+                running.subscriptions.remove(&(owner, subscription));
             }
             _ => {}
         }

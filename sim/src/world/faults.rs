@@ -34,7 +34,7 @@ pub enum Fault {
     DialFailures(u32),
     /// A timeout that is not due.
     EarlyTimeout(HostId),
-    /// All paths work, nothing is lost, every host runs.
+    /// All paths work, nothing is lost, every host runs, consumers hurry.
     Calm,
 }
 
@@ -64,6 +64,10 @@ impl World {
                 self.net.options.dial_failure_ppm = 0;
                 self.net.mend_all(self.now);
                 (0..self.hosts.len()).for_each(|host| self.revive(HostId(host)));
+                let running = self.hosts.iter_mut().filter_map(|host| host.running.as_mut());
+                for app in running.flat_map(|running| running.consumers.values_mut()) {
+                    (app.spec.batch, app.spec.every) = (usize::MAX, Duration::from_millis(1));
+                }
             }
         }
         self.net.flush(self.now);

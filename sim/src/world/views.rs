@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, time::Duration};
 use mosaik_proto::{
     Digest, PeerId,
     discovery::{CommandError, EndpointAddr, PeerEntryVersion},
-    ids::{RequestId, StreamId},
+    ids::{ConsumerId, RequestId},
+    streams::{Owner, State},
     time::Instant,
 };
 
 use super::World;
 use crate::{
     checkers::{Checkers, catalog, catalog::View, links},
-    net::{HostId, Traffic},
+    host::{ConsumerApp, ProducerApp, Running},
+    net::{HostId, Process, Traffic},
     verdict::Failure,
 };
 
@@ -111,14 +113,14 @@ impl World {
     #[must_use]
     pub fn backlog(&self, host: HostId) -> usize {
         let running = self.hosts[host.0].running.as_ref();
-        running.map_or(0, |r| r.consumers.values().map(super::ConsumerApp::backlog).sum())
+        running.map_or(0, |r| r.consumers.values().map(ConsumerApp::backlog).sum())
     }
 
     /// Items that the producers of a host offered in this life of its process.
     #[must_use]
     pub fn offered(&self, host: HostId) -> u64 {
         let running = self.hosts[host.0].running.as_ref();
-        running.map_or(0, |r| r.producers.values().map(super::ProducerApp::offered).sum())
+        running.map_or(0, |r| r.producers.values().map(ProducerApp::offered).sum())
     }
 
     /// True if everybody who runs sees exactly the others of its network.
@@ -163,33 +165,67 @@ impl World {
         links::check(self.net.links())
     }
 
+    /// True if every consumer is connected with every producer of its stream.
+    ///
+    /// # Errors
+    /// Who is not.
+    pub fn subscribed(&self) -> Result<(), String> {
+        self.pairs(|pair| {
+            let owner = Owner::Consumer(pair.id);
+            let all = &pair.running.subscriptions;
+            let connected = all.iter().any(|((of, _), (peer, state))| {
+                *of == owner && *peer == pair.peer && *state == State::Connected
+            });
+            if connected {
+                return Ok(());
+            }
+            Err(format!("{:?} of {} is not connected with {}", pair.id, pair.host, pair.from))
+        })
+    }
+
     /// True if every consumer has everything that the producers of its stream offered, and
     /// consumed it.
     ///
     /// # Errors
     /// Who lacks what.
     pub fn delivered(&self) -> Result<(), String> {
+        self.pairs(|pair| {
+            let expected = (pair.app.start(), pair.app.offered());
+            let got = self.checkers.order.next(pair.process, pair.id, &pair.peer);
+            if !pair.app.is_done() || pair.app.offered() > 0 && got != Some(expected) {
+                let (host, from, of) = (pair.host, pair.from, pair.app.spec.items);
+                return Err(format!("{host} has {got:?} of {from}: {expected:?} of {of}"));
+            }
+            if pair.running.consumers.values().all(ConsumerApp::is_idle) {
+                return Ok(());
+            }
+            Err(format!("{} still consumes", pair.host))
+        })
+    }
+
+    /// Looks at every consumer with every producer of its stream on other hosts.
+    fn pairs(&self, look: impl Fn(Pair<'_>) -> Result<(), String>) -> Result<(), String> {
         let all = self.hosts.iter().filter_map(|host| Some((host, host.running.as_ref()?)));
         for (host, running) in all.clone() {
-            for (id, consumer) in &running.consumers {
-                for (other, producing) in all.clone() {
-                    if other.id == host.id || other.spec.network != host.spec.network {
-                        continue;
-                    }
-                    let stream = |stream: &StreamId| *stream == consumer.spec.stream;
-                    for app in producing.producers.values().filter(|p| stream(&p.spec.stream)) {
-                        let (expected, process) = ((app.start(), app.offered()), host.process());
-                        let got = self.checkers.order.next(process, *id, &other.peer);
-                        if app.offered() > 0 && got != Some(expected) || !app.is_done() {
-                            return Err(format!(
-                                "{} has {got:?} of {}, which offered {expected:?} of {}",
-                                host.id, other.id, app.spec.items
-                            ));
+            let network = &host.spec.network;
+            for (other, producing) in all.clone() {
+                if other.id == host.id || other.spec.network != *network {
+                    continue;
+                }
+                for (id, consumer) in &running.consumers {
+                    for app in producing.producers.values() {
+                        if app.spec.stream == consumer.spec.stream {
+                            look(Pair {
+                                host: host.id,
+                                process: host.process(),
+                                running,
+                                id: *id,
+                                from: other.id,
+                                peer: other.peer,
+                                app,
+                            })?;
                         }
                     }
-                }
-                if !consumer.is_idle() {
-                    return Err(format!("{} still consumes", host.id));
                 }
             }
         }
@@ -203,4 +239,15 @@ impl World {
     pub fn run_until_converged(&mut self, limit: Duration) -> Result<Instant, Failure> {
         self.run_until_holds(Instant::ZERO + limit, Self::converged)
     }
+}
+
+/// A consumer and a producer that it should follow.
+struct Pair<'a> {
+    host: HostId,
+    process: Process,
+    running: &'a Running,
+    id: ConsumerId,
+    from: HostId,
+    peer: PeerId,
+    app: &'a ProducerApp,
 }

@@ -1,0 +1,224 @@
+//! Every checker can fail: each is fed what it must refuse, next to what it must accept.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mosaik_proto::{
+    PeerId,
+    crypto::SecretKey,
+    discovery::{LocalEntry, PeerEntryVersion},
+    ids::{ChannelId, ConsumerId, ProducerId, SubscriptionId},
+    limits,
+    node::{Action, Event},
+    time::UnixMillis,
+    wire::Head,
+};
+use mosaik_sim::{
+    HostId,
+    checkers::{
+        Place,
+        bounds::Bounds,
+        catalog::{self, View},
+        credit::Credit,
+        determinism, links,
+        order::{Arrived, Order, Stamp, read, write},
+        versions::Versions,
+    },
+    net::Process,
+    scenario::network,
+};
+
+const PROCESS: Process = Process { host: HostId(1), boot: 1 };
+
+fn place(subscription: u64) -> Place {
+    let subscription = SubscriptionId(subscription);
+    Place { process: PROCESS, consumer: ConsumerId(1), subscription }
+}
+
+fn item(start: u64, number: u64) -> Arrived {
+    Arrived { stamp: Stamp { peer: 7, start, number }, size: 50 }
+}
+
+/// A checker that has seen items 10 and 11 of start 1.
+fn order() -> Order {
+    let mut order = Order::default();
+    order.delivered(place(1), 10, &[item(1, 10), item(1, 11)]).unwrap();
+    order
+}
+
+#[test]
+fn order_refuses_duplicates_gaps_and_mixed_starts() {
+    assert!(order().delivered(place(1), 12, &[item(1, 12)]).is_ok());
+    assert!(order().delivered(place(1), 11, &[item(1, 11)]).is_err(), "twice");
+    assert!(order().delivered(place(1), 10, &[item(1, 10)]).is_err(), "backwards");
+    assert!(order().delivered(place(1), 13, &[item(1, 13)]).is_err(), "a silent gap");
+    assert!(order().delivered(place(1), 12, &[item(1, 13)]).is_err(), "numbers that lie");
+    assert!(order().delivered(place(1), 0, &[item(2, 0)]).is_err(), "a silent restart");
+    let stranger = Arrived { stamp: Stamp { peer: 8, start: 1, number: 12 }, size: 50 };
+    assert!(order().delivered(place(1), 12, &[stranger]).is_err(), "another producer's");
+    assert!(order().delivered(place(2), 11, &[item(1, 11)]).is_err(), "twice, newly subscribed");
+}
+
+#[test]
+fn order_wants_exact_reports() {
+    let gap = |first, last, then: u64| {
+        let mut order = order();
+        order.gap(place(1), first, last)?;
+        order.delivered(place(1), then, &[item(1, then)])
+    };
+    assert!(gap(12, 14, 15).is_ok());
+    assert!(gap(12, 14, 16).is_err(), "longer than reported");
+    assert!(gap(12, 14, 14).is_err(), "shorter than reported");
+    assert!(gap(11, 14, 15).is_err(), "reports what came");
+    assert!(gap(12, 11, 12).is_err(), "empty");
+    let mut order = order();
+    order.restarted(place(1));
+    assert!(order.delivered(place(1), 0, &[item(2, 0)]).is_ok());
+    assert!(order.delivered(place(1), 12, &[item(1, 12)]).is_err(), "the old start again");
+}
+
+#[test]
+fn strict_order_counts_what_was_missed_between_subscriptions() {
+    let mut lenient = order();
+    lenient.delivered(place(2), 20, &[item(1, 20)]).unwrap();
+    assert_eq!(lenient.counts().between, 8);
+    let mut strict = order();
+    strict.strict = true;
+    assert!(strict.delivered(place(2), 20, &[item(1, 20)]).is_err());
+}
+
+#[test]
+fn damaged_items_are_noticed() {
+    let mut batch = Vec::new();
+    write(&mut batch, item(1, 3).stamp, 60);
+    assert_eq!(read(&Bytes::from(batch.clone())).unwrap()[0].stamp.number, 3);
+    *batch.last_mut().unwrap() ^= 1;
+    assert!(read(&Bytes::from(batch.clone())).is_err());
+    batch.pop();
+    assert!(read(&Bytes::from(batch)).is_err());
+}
+
+#[test]
+fn credit_refuses_what_was_not_granted() {
+    let opened = || {
+        let mut credit = Credit::default();
+        credit.opened((PROCESS, ConsumerId(1)), 3, 100);
+        credit
+    };
+    let items = |n: usize| vec![item(1, 0); n];
+    assert!(opened().delivered(place(1), &items(2)).is_ok());
+    assert!(opened().delivered(place(1), &items(4)).is_err(), "too many items");
+    assert!(opened().delivered(place(1), &items(3)).is_err(), "too many bytes");
+    let large = Arrived { size: 5_000, ..item(1, 0) };
+    assert!(opened().delivered(place(1), &[large]).is_ok(), "one above a free window");
+    assert!(opened().delivered(place(1), &[item(1, 0), large]).is_err(), "not above a used one");
+    let mut credit = opened();
+    credit.delivered(place(1), &items(2)).unwrap();
+    credit.consumed(place(1), 2, 100);
+    assert!(credit.delivered(place(1), &items(2)).is_ok());
+    credit.consumed(place(1), 9, 900);
+    assert!(credit.delivered(place(1), &items(1)).is_err(), "more taken than came");
+    assert!(Credit::default().delivered(place(1), &items(1)).is_err(), "not open");
+}
+
+#[test]
+fn bounds_refuse_debts_and_offers() {
+    let channel = ChannelId::core(1);
+    let write = |bounds: &mut Bounds, bytes: usize| {
+        let body = Bytes::from(vec![0; bytes]);
+        bounds.action(PROCESS, &Action::Write { channel, head: Head::new(), body })
+    };
+    let full = usize::try_from(limits::CHANNEL_DEBT).unwrap();
+    let mut bounds = Bounds::default();
+    write(&mut bounds, full).unwrap();
+    write(&mut bounds, 60_000).unwrap();
+    assert!(write(&mut bounds, 100_000).is_err(), "two frames above the debt");
+    let mut bounds = Bounds::default();
+    write(&mut bounds, full).unwrap();
+    bounds.event(PROCESS, &Event::Drained { channel, bytes: limits::CHANNEL_DEBT as u32 }).unwrap();
+    write(&mut bounds, full).unwrap();
+    let more = Event::Drained { channel, bytes: u32::MAX };
+    assert!(bounds.event(PROCESS, &more).is_err(), "more drained than written");
+
+    let producer = ProducerId(1);
+    let window = |items, bytes| Action::Window { producer, items, bytes };
+    let mut data = Vec::new();
+    (0..3).for_each(|number| self::write(&mut data, item(1, number).stamp, 50));
+    let offer = Event::Offer { producer, items: 3, data: Bytes::from(data) };
+    let mut bounds = Bounds::default();
+    assert!(bounds.event(PROCESS, &offer).is_err(), "before a window");
+    let mut bounds = Bounds::default();
+    bounds.action(PROCESS, &window(3, 1_000)).unwrap();
+    bounds.event(PROCESS, &offer).unwrap();
+    assert!(bounds.event(PROCESS, &offer).is_err(), "beyond the window");
+    assert!(bounds.action(PROCESS, &window(2, 1_000)).is_err(), "a window that shrinks");
+    let far = window(limits::TAIL_ITEMS + 4, 1_000);
+    assert!(bounds.action(PROCESS, &far).is_err(), "a window beyond the tail");
+}
+
+#[test]
+fn versions_refuse_forgeries_regress_and_revival() {
+    let key = SecretKey::from_bytes(&[5; 32]);
+    let mut entry = LocalEntry::new(network(), key, UnixMillis(1_000));
+    let old = entry.signed().clone();
+    entry.raise(UnixMillis(2_000), PeerEntryVersion::default());
+    let new = entry.signed().clone();
+    let signed = || {
+        let mut versions = Versions::default();
+        versions.signed(&old);
+        versions.signed(&new);
+        versions
+    };
+    assert!(Versions::default().seen(PROCESS, &old).is_err(), "never signed");
+    let mut versions = signed();
+    versions.seen(PROCESS, &new).unwrap();
+    assert!(versions.seen(PROCESS, &old).is_err(), "backwards");
+    let mut versions = signed();
+    versions.seen(PROCESS, &new).unwrap();
+    versions.departed(new.id(), new.update_version());
+    assert!(versions.seen(PROCESS, &new).is_ok(), "the farewell may not have come yet");
+    versions.gone(PROCESS, new.id());
+    assert!(versions.seen(PROCESS, &new).is_err(), "revived");
+}
+
+#[test]
+fn catalog_refuses_missing_extra_and_stale_entries() {
+    let peer = |n| PeerId::from_bytes([n; 32]);
+    let version = |counter| PeerEntryVersion { incarnation: 1, counter };
+    let view = |me, sees: &[(u8, u64)]| View {
+        peer: peer(me),
+        network: network(),
+        version: version(3),
+        sees: sees.iter().map(|(n, counter)| (peer(*n), version(*counter))).collect(),
+    };
+    let check = |sees: &[(u8, u64)]| catalog::check(&[view(1, sees), view(2, &[(1, 3)])]);
+    assert!(check(&[(2, 3)]).is_ok());
+    assert!(check(&[]).is_err(), "missing");
+    assert!(check(&[(2, 3), (9, 1)]).is_err(), "extra");
+    assert!(check(&[(2, 2)]).is_err(), "stale");
+    let foreign = View { network: mosaik_proto::Digest::hash(b"x"), ..view(3, &[]) };
+    let both = [view(1, &[(2, 3)]), view(2, &[(1, 3)]), foreign];
+    assert!(catalog::check(&both).is_ok(), "another network is nobody's business");
+    let mixed = View { sees: BTreeMap::from([(peer(3), version(3))]), ..view(1, &[]) };
+    assert!(catalog::check(&[mixed, both[2].clone()]).is_err());
+}
+
+#[test]
+fn links_refuse_a_second_link() {
+    let pairs = [(HostId(1), HostId(2)), (HostId(2), HostId(3))];
+    assert!(links::check(pairs.into_iter()).is_ok());
+    assert!(links::check(pairs.into_iter().chain([(HostId(2), HostId(1))])).is_err());
+}
+
+#[test]
+fn determinism_refuses_two_results() {
+    assert_eq!(determinism::check(|| 7), Ok(7));
+    let mut runs = 0;
+    assert!(
+        determinism::check(|| {
+            runs += 1;
+            runs
+        })
+        .is_err()
+    );
+}
