@@ -54,9 +54,20 @@ struct Silent {
     told: bool,
     /// [`Liveness::late`] when the deadline was set.
     late: Duration,
-    /// A link was lost or a dial failed: more than hearsay.
-    evidence: bool,
+    evidence: Evidence,
+    /// Times that [`limits::SILENCE_MAX`] passed without a result.
     rounds: u8,
+}
+
+/// What we know ourselves about a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Evidence {
+    /// Nothing; others suspect it.
+    Hearsay,
+    /// Its link was lost. Links may wait before they dial, so this alone takes longer.
+    Lost,
+    /// A dial failed, or it said that it leaves.
+    Failed,
 }
 
 #[derive(Debug)]
@@ -157,11 +168,11 @@ impl Discovery {
         }
         match Ending::of(reason) {
             Ending::Harmless => {}
-            Ending::Farewell => self.begin_silence(peer, true, step),
+            Ending::Farewell => self.begin_silence(peer, Evidence::Failed, step),
             Ending::Loss => {
                 self.liveness.lost(step.now.mono, self.links.len());
                 self.wants.add(peer, Why::Check, Vec::new(), step.out);
-                self.begin_silence(peer, true, step);
+                self.begin_silence(peer, Evidence::Lost, step);
             }
         }
     }
@@ -170,7 +181,7 @@ impl Discovery {
     pub(super) fn dial_failed(&mut self, peer: PeerId, step: &mut Step<'_>) {
         if self.catalog.signed(&peer).is_some() && !self.is_linked(&peer) {
             self.wants.add(peer, Why::Check, Vec::new(), step.out);
-            self.begin_silence(peer, true, step);
+            self.begin_silence(peer, Evidence::Failed, step);
         }
     }
 
@@ -193,7 +204,7 @@ impl Discovery {
         self.liveness.checked.insert(peer, version);
         self.timers.set(Timer::Checked(peer), Some(step.now.mono + limits::CHECK_MEMORY));
         self.wants.add(peer, Why::Check, Vec::new(), step.out);
-        self.begin_silence(peer, false, step);
+        self.begin_silence(peer, Evidence::Hearsay, step);
     }
 
     /// Somebody holds a peer for alive that we gave up. Again we look for ourselves (DISC-33).
@@ -237,7 +248,7 @@ impl Discovery {
             let left = (silent.since + limits::SILENCE_MAX).since(step.now.mono);
             self.suspect_aloud(peer);
             Some(left)
-        } else if !evidence && silent.rounds < CHECK_ROUNDS {
+        } else if silent.rounds < evidence.rounds() {
             silent.rounds += 1;
             Some(limits::SILENCE_MAX)
         } else {
@@ -248,7 +259,7 @@ impl Discovery {
             return;
         }
         self.end_silence(peer, step);
-        if evidence {
+        if evidence > Evidence::Hearsay {
             self.give_up(peer, step);
         }
     }
@@ -303,7 +314,7 @@ impl Discovery {
         }
     }
 
-    fn begin_silence(&mut self, peer: PeerId, evidence: bool, step: &mut Step<'_>) {
+    fn begin_silence(&mut self, peer: PeerId, evidence: Evidence, step: &mut Step<'_>) {
         let Some(entry) = self.catalog.signed(&peer) else { return };
         let version = entry.update_version();
         let late = self.liveness.late;
@@ -311,8 +322,9 @@ impl Discovery {
         let new = Silent { version, since: now, told: false, late, evidence, rounds: 0 };
         let silent = self.liveness.silent.entry(peer).or_insert(new);
         // The dial of a check that had its time came to an end: no need to wait for the next round.
-        let verdict = evidence && !silent.evidence && silent.rounds > 0;
-        silent.evidence |= evidence;
+        let failed = evidence == Evidence::Failed && silent.evidence < evidence;
+        let verdict = failed && silent.rounds > 0;
+        silent.evidence = silent.evidence.max(evidence);
         if verdict {
             self.timers.set(Timer::Silence(peer), Some(now));
         } else if self.timers.at(&Timer::Silence(peer)).is_none() {
@@ -331,6 +343,17 @@ impl Discovery {
             self.timers.cancel(&Timer::Redial(peer));
             self.timers.cancel(&Timer::Redialled(peer));
             self.wants.release(peer, Why::Revive, step.out);
+        }
+    }
+}
+
+impl Evidence {
+    /// How often the deadline moves if no dial has come to an end.
+    const fn rounds(self) -> u8 {
+        match self {
+            Self::Hearsay => CHECK_ROUNDS,
+            Self::Lost => 1,
+            Self::Failed => 0,
         }
     }
 }

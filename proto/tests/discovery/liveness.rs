@@ -254,3 +254,25 @@ fn disc_35_a_lost_farewell_is_a_silence() {
     world.run_for(limits::SILENCE_MAX + Duration::from_millis(10));
     assert!((0..2).all(|n| world.nodes[n].gone == [left]));
 }
+
+/// Links that back off may not have dialled at all within the silence: that is no evidence.
+#[test]
+fn disc_31_without_a_failed_dial_there_is_more_time() {
+    let mut world = World::new(1);
+    let peer = LocalEntry::new(network(), key(60), world.clock().wall);
+    let link = mosaik_proto::ids::LinkId(1);
+    let side = mosaik_proto::ids::Side::Listener;
+    let up = |link| Event::Connected { peer: peer.id(), link, side, entry: peer.signed().clone() };
+    let down = |link| Event::Disconnected { peer: peer.id(), link, reason: DownReason::Lost };
+    // Stepped by hand: the world's own dials would fail.
+    world.step(0, up(link));
+    world.step(0, down(link));
+    for _ in 0..70 {
+        world.now = world.now + Duration::from_millis(100);
+        world.step(0, Event::Timeout);
+    }
+    assert!(world.nodes[0].gone.is_empty());
+    world.step(0, Event::Unreachable { peer: peer.id(), foreign: false });
+    world.step(0, Event::Timeout);
+    assert_eq!(world.nodes[0].gone, [peer.id()]);
+}
