@@ -260,7 +260,7 @@ impl Catalog {
         }
         let merged = match self.signed(&peer) {
             None => Merged::Discovered,
-            Some(old) if same_content(old, &entry) => Merged::Resigned,
+            Some(old) if old.says_the_same_as(&entry) => Merged::Resigned,
             Some(_) => Merged::Updated,
         };
         self.install(now, peer, Held::Entry(entry));
@@ -493,20 +493,6 @@ fn weight(peer: &PeerId, version: PeerEntryVersion, listed: Listed) -> u128 {
 
 fn weigh_local(entry: &PeerEntry) -> u128 {
     weight(&entry.id(), entry.update_version(), Listed::Entry)
-}
-
-/// True if two entries differ in version and signing time at most.
-fn same_content(a: &PeerEntry, b: &PeerEntry) -> bool {
-    let (a, b) = (&*a.0, &*b.0);
-    a.protocol == b.protocol
-        && a.network == b.network
-        && a.started == b.started
-        && a.address == b.address
-        && a.tags == b.tags
-        && a.streams == b.streams
-        && a.functions == b.functions
-        && a.groups == b.groups
-        && a.tickets == b.tickets
 }
 
 #[cfg(test)]

@@ -202,6 +202,20 @@ impl PeerEntry {
         Digest::hash(&wire::encode(&*self.0))
     }
 
+    /// True if two entries differ in version and signing time at most.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        let (a, b) = (&*self.0, &*other.0);
+        a.protocol == b.protocol
+            && a.network == b.network
+            && a.started == b.started
+            && a.address == b.address
+            && a.tags == b.tags
+            && a.streams == b.streams
+            && a.functions == b.functions
+            && a.groups == b.groups
+            && a.tickets == b.tickets
+    }
+
     /// True if both are of one peer and this one has the higher version.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
