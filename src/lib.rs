@@ -47,11 +47,11 @@ pub use mosaik_proto as proto;
 
 pub use bytes::{Bytes, BytesMut};
 pub use futures;
-#[cfg(feature = "tokio")]
-pub use mosaik_driver_tokio::{Network, NetworkBuilder};
+pub use mosaik_driver::Datum;
 #[cfg(not(feature = "tokio"))]
 pub use mosaik_driver::Network;
-pub use mosaik_driver::Datum;
+#[cfg(feature = "tokio")]
+pub use mosaik_driver_tokio::{Network, NetworkBuilder};
 pub use mosaik_proto::{
     crypto::{SecretKey, Signature},
     ids::{Digest, GroupId, NetworkId, PeerId, StoreId, StreamId, Tag, UniqueId},

@@ -3,7 +3,10 @@
 use std::{fmt, time::Duration};
 
 pub use crate::{
-    handle::{catalog::Catalog, discovery::{Discovery, SyncWith}},
+    handle::{
+        catalog::Catalog,
+        discovery::{Discovery, SyncWith},
+    },
     sync::broadcast::{Events, Lagged, RecvError},
 };
 

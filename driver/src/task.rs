@@ -27,7 +27,7 @@ use std::{
 use mosaik_proto::{
     Core, Outbox, PeerId,
     discovery::{LocalEntry, SignedPeerEntry},
-    ids::{ChannelId, ConsumerId, LinkId, ProducerId, SubscriptionId},
+    ids::{ChannelId, ConsumerId, LinkId, ProducerId},
     links::DownReason,
     node::{self, Node},
     streams::{Change, Owner},
@@ -100,37 +100,10 @@ pub fn start<R: Runtime, T: Transport>(
     let backlog = config.discovery.events_backlog;
     let shared = Arc::new(Shared::new(entry, config.network, clock, catalog, backlog));
     let node = Node::new(node::Config { discovery }, config.network, me, seed, now);
-    let books = Books::standard();
     let record = Record { peer: me, addrs, network: None };
-    let task = Task {
-        timer: runtime.timer(),
-        armed: None,
-        node,
-        shared: Arc::clone(&shared),
-        out: Outbox::new(),
-        events: VecDeque::new(),
-        ids: Ids::default(),
-        links: BTreeMap::new(),
-        channels: BTreeMap::new(),
-        of_link: BTreeSet::new(),
-        producers: BTreeMap::new(),
-        consumers: BTreeMap::new(),
-        changes: BTreeMap::new(),
-        gone: Vec::new(),
-        publication: books.publish(record.clone()),
-        record,
-        look: None,
-        books,
-        stopped: false,
-        runtime: Arc::clone(&runtime),
-        transport: Arc::clone(&transport),
-    };
-    let accept = link::accept(
-        Arc::clone(&runtime),
-        transport,
-        Arc::clone(&shared.inbox),
-        task.ids.clone(),
-    );
+    let task = Task::new(&runtime, &transport, node, &shared, record);
+    let (inbox, ids) = (Arc::clone(&shared.inbox), task.ids.clone());
+    let accept = link::accept(Arc::clone(&runtime), transport, inbox, ids);
     shared.kick();
     runtime.spawn(accept);
     runtime.spawn(task);
@@ -161,7 +134,6 @@ struct Task<R: Runtime, T> {
     consumers: BTreeMap<ConsumerId, Arc<ConsumerCell>>,
     /// What the present step changes for handles: applied together at its end.
     changes: BTreeMap<Owner, Vec<Change>>,
-    gone: Vec<(ConsumerId, SubscriptionId)>,
     books: Books,
     record: Record,
     publication: Publication,
@@ -170,6 +142,38 @@ struct Task<R: Runtime, T> {
 }
 
 impl<R: Runtime, T: Transport> Task<R, T> {
+    fn new(
+        runtime: &Arc<R>,
+        transport: &Arc<T>,
+        node: Node,
+        shared: &Arc<Shared>,
+        record: Record,
+    ) -> Self {
+        let books = Books::standard();
+        Self {
+            timer: runtime.timer(),
+            armed: None,
+            node,
+            shared: Arc::clone(shared),
+            out: Outbox::new(),
+            events: VecDeque::new(),
+            ids: Ids::default(),
+            links: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            of_link: BTreeSet::new(),
+            producers: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            publication: books.publish(record.clone()),
+            record,
+            look: None,
+            books,
+            stopped: false,
+            runtime: Arc::clone(runtime),
+            transport: Arc::clone(transport),
+        }
+    }
+
     /// One step of the node, and everything that it asks for.
     fn step(&mut self, event: node::Event) {
         let now = self.runtime.now();
@@ -191,8 +195,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 if self.consumers.insert(cell.id, Arc::clone(&cell)).is_none() && self.stopped {
                     cell.end();
                 }
-                let closed =
-                    matches!(self.events.back(), Some(node::Event::CloseConsumer(_)));
+                let closed = matches!(self.events.back(), Some(node::Event::CloseConsumer(_)));
                 self.feed();
                 if closed {
                     self.consumers.remove(&cell.id);
@@ -318,7 +321,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     /// Starts a dial in the background; it ends as a link or as `DialFailed`.
     fn dial(&self, peer: PeerId, addrs: Vec<std::net::SocketAddr>) {
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
-        let (runtime, ids, books) = (Arc::clone(&self.runtime), self.ids.clone(), self.books.clone());
+        let (runtime, ids, books) =
+            (Arc::clone(&self.runtime), self.ids.clone(), self.books.clone());
         self.runtime.spawn(async move {
             let mut all = addrs;
             let known: Vec<_> = books.resolve(&peer).into_iter().collect();
@@ -358,10 +362,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         self.shared.streams.end();
         self.shared.events.close();
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
-        let publication = Mutex::new(Some(std::mem::replace(
-            &mut self.publication,
-            Publication::new(Withdrawn),
-        )));
+        let publication =
+            Mutex::new(Some(std::mem::replace(&mut self.publication, Publication::new(Withdrawn))));
         self.runtime.spawn(async move {
             drop(lock(&publication).take());
             transport.close(CloseCode::GRACEFUL_SHUTDOWN);

@@ -66,7 +66,10 @@ pub trait Link: Clone + Send + Sync + 'static {
 pub trait ChunkRead: Send + 'static {
     /// Appends at least one chunk, or as many as there are at the moment. `Ok(false)`: the other
     /// end finished in good order. Cancel safe.
-    fn read(&mut self, into: &mut Vec<Bytes>) -> impl Future<Output = Result<bool, DownReason>> + Send;
+    fn read(
+        &mut self,
+        into: &mut Vec<Bytes>,
+    ) -> impl Future<Output = Result<bool, DownReason>> + Send;
 
     /// Tells the other end that nothing more is read, and why.
     fn stop(&mut self, code: CloseCode);

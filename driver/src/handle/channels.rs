@@ -114,11 +114,7 @@ impl fmt::Display for DecimalSize {
             size /= 1000.0;
             unit += 1;
         }
-        if unit == 0 {
-            write!(f, "{} B", self.0)
-        } else {
-            write!(f, "{size:.2} {}", UNITS[unit])
-        }
+        if unit == 0 { write!(f, "{} B", self.0) } else { write!(f, "{size:.2} {}", UNITS[unit]) }
     }
 }
 

@@ -1,12 +1,6 @@
 //! A running node, and how one is configured.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    future::Future,
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use mosaik_proto::{
     NetworkId, PeerId,

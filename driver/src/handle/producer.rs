@@ -14,8 +14,7 @@ use event_listener::{Event, EventListener};
 use futures_util::Sink;
 use mosaik_proto::{
     ids::{ProducerId, StreamId},
-    limits,
-    node,
+    limits, node,
     streams::{ProducerConfig, item},
 };
 
@@ -277,11 +276,9 @@ impl<D: Datum> fmt::Display for Error<D> {
             Self::Full(_) => f.write_str("the producer's buffer is full; try again"),
             Self::Offline(_) => f.write_str("the producer is offline; try again when it is online"),
             Self::Encoding(_, error) => write!(f, "the datum could not be encoded: {error}"),
-            Self::TooLarge(_, bytes) => write!(
-                f,
-                "the datum has {bytes} bytes, above the limit of {}",
-                limits::ITEM_BYTES
-            ),
+            Self::TooLarge(_, bytes) => {
+                write!(f, "the datum has {bytes} bytes, above the limit of {}", limits::ITEM_BYTES)
+            }
         }
     }
 }
@@ -519,9 +516,7 @@ impl<D: Datum> Sink<D> for Producer<D> {
 pub(crate) fn event(cell: &ProducerCell, taken: Taken) -> Option<node::Event> {
     let producer = cell.id;
     match taken {
-        Taken::Open => {
-            Some(node::Event::OpenProducer { producer, config: cell.config.clone() })
-        }
+        Taken::Open => Some(node::Event::OpenProducer { producer, config: cell.config.clone() }),
         Taken::Batch(items, data) => Some(node::Event::Offer { producer, items, data }),
         Taken::Close => Some(node::Event::CloseProducer(producer)),
         Taken::Nothing => None,

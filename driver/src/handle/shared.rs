@@ -220,7 +220,8 @@ impl Shared {
             events.push_back(node::Event::Found(host.found));
         }
         let requests = host.requests.into_iter();
-        events.extend(requests.map(|(request, command)| node::Event::Discovery { request, command }));
+        events
+            .extend(requests.map(|(request, command)| node::Event::Discovery { request, command }));
         events.extend(host.cancelled.into_iter().map(node::Event::Cancel));
         events.extend(host.farewell.map(node::Event::Shutdown));
     }

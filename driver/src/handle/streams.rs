@@ -28,10 +28,7 @@ use super::{
     shared::{Clock, Life, Shared},
     when::ChannelConditions,
 };
-use crate::{
-    datum::Datum,
-    sync::cell::lock,
-};
+use crate::{datum::Datum, sync::cell::lock};
 
 /// A stream of one datum type, by id or by the type's own.
 pub struct StreamDef<D> {
@@ -151,7 +148,9 @@ impl<D: Datum> fmt::Display for BuilderError<D> {
 impl<D: Datum> fmt::Debug for BuilderError<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyExists(producer) => f.debug_tuple("AlreadyExists").field(producer).finish(),
+            Self::AlreadyExists(producer) => {
+                f.debug_tuple("AlreadyExists").field(producer).finish()
+            }
         }
     }
 }
@@ -375,11 +374,12 @@ impl<V: TicketValidator> TicketValidator for Guarded<V> {
         peer: &PeerEntry,
         now: UnixMillis,
     ) -> Result<Expiration, InvalidTicket> {
-        catch_unwind(AssertUnwindSafe(|| self.inner.validate_at(ticket, peer, now)))
-            .unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| self.inner.validate_at(ticket, peer, now))).unwrap_or_else(
+            |_| {
                 panicked(self.shared.upgrade().as_deref());
                 Err(InvalidTicket)
-            })
+            },
+        )
     }
 }
 

@@ -99,10 +99,7 @@ impl ChannelConditions {
 
     /// Counts only channels to peers that pass this test. May be repeated.
     #[must_use]
-    pub fn with_predicate(
-        self,
-        test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_predicate(self, test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static) -> Self {
         self.refine(|condition| condition.with_predicate(test))
     }
 

@@ -42,7 +42,9 @@ pub(super) struct Mailbox {
 pub(super) fn mailbox(local: SocketAddr) -> Option<Arc<Mailbox>> {
     let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let ours = local.ip().is_unspecified() || local.ip() == ip;
-    if !local.is_ipv4() || !ours || has_route(Ipv4Addr::UNSPECIFIED.into(), (ip, local.port()).into())
+    if !local.is_ipv4()
+        || !ours
+        || has_route(Ipv4Addr::UNSPECIFIED.into(), (ip, local.port()).into())
     {
         return None;
     }

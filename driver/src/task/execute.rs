@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mosaik_proto::{
     discovery::{Change as CatalogChange, News},
-    ids::StreamId,
+    ids::{StreamId, SubscriptionId},
     links,
     node::Action,
     streams::{self, Change, Owner},
@@ -88,13 +88,9 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 }
                 Owner::Consumer(id) => {
                     if let Some(cell) = self.consumers.get(&id) {
-                        let gone = changes.iter().filter_map(|change| match change {
-                            Change::ChannelGone { subscription, .. } => Some((id, *subscription)),
-                            _ => None,
-                        });
-                        self.gone.extend(gone);
+                        let gone: Vec<_> = changes.iter().filter_map(over).collect();
                         cell.channels.apply(changes);
-                        self.gone.drain(..).for_each(|(_, gone)| cell.forget(gone));
+                        gone.into_iter().for_each(|subscription| cell.forget(subscription));
                     }
                 }
             }
@@ -186,3 +182,14 @@ const fn owner(change: &Change) -> Owner {
     }
 }
 
+/// The subscription that a change ends.
+const fn over(change: &Change) -> Option<SubscriptionId> {
+    match change {
+        Change::ChannelGone { subscription, .. } => Some(*subscription),
+        Change::Channel { .. }
+        | Change::Online { .. }
+        | Change::Progress { .. }
+        | Change::Gap { .. }
+        | Change::Restarted { .. } => None,
+    }
+}

@@ -106,7 +106,7 @@ fn actions(file: &RustFile<'_>) -> Vec<Finding> {
     words(code, "Action")
         .filter(|at| code[at + "Action".len()..].starts_with("::"))
         .map(|at| {
-            let what = "`Action::`: actions are matched in driver/src/execute.rs only";
+            let what = "`Action::`: actions are matched in driver/src/task/execute.rs only";
             Finding::at(file.path, line_of(code, at), what)
         })
         .collect()
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn actions_are_matched_in_one_place() {
         let text = "match action { Action::Dial { .. } => {} TheirAction::Dial => {} }";
-        let why = "`Action::`: actions are matched in driver/src/execute.rs only";
+        let why = "`Action::`: actions are matched in driver/src/task/execute.rs only";
         assert_eq!(
             found(&[("driver-tokio/src/a.rs", text)]),
             [format!("driver-tokio/src/a.rs:1: {why}")]
@@ -170,6 +170,9 @@ mod tests {
             found(&[("driver/src/task.rs", text)]),
             [format!("driver/src/task.rs:1: {why}")]
         );
-        assert_eq!(found(&[("driver/src/execute.rs", text), ("sim/src/world.rs", text)]), [""; 0]);
+        assert_eq!(
+            found(&[("driver/src/task/execute.rs", text), ("sim/src/world.rs", text)]),
+            [""; 0]
+        );
     }
 }
