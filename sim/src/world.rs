@@ -2,6 +2,7 @@
 
 mod execute;
 mod faults;
+mod process;
 mod views;
 
 use std::{fmt, mem, net::SocketAddr, time::Duration};
@@ -12,7 +13,7 @@ use mosaik_proto::{
     crypto::SecretKey,
     discovery::Draft,
     ids::{ConsumerId, ProducerId},
-    node::{self, Action, Event, Node},
+    node::{Action, Event},
     rng::Rng,
     time::Instant,
 };
@@ -20,16 +21,14 @@ use mosaik_proto::{
 use self::execute::Book;
 pub use self::faults::Fault;
 use crate::{
-    checkers::{Checkers, short},
-    host::{ConsumerApp, ConsumerSpec, Host, NodeSpec, ProducerApp, ProducerSpec, Running},
+    checkers::Checkers,
+    host::{ConsumerSpec, Host, NodeSpec, ProducerSpec, Running},
     net::{self, Effect, HostId, Net, Packet, Process},
     queue::Queue,
     trace::Trace,
     verdict::Failure,
 };
 
-/// Timeouts in a row at one moment before a deadline counts as stuck.
-const SPINS: u32 = 100;
 /// Steps at one moment before the world counts as stuck.
 const STEPS_AT_ONCE: u64 = 2_000_000;
 
@@ -235,68 +234,6 @@ impl World {
         }
     }
 
-    /// A process starts on a host.
-    pub(crate) fn start(&mut self, id: HostId) {
-        if self.hosts[id.0].running.is_some() {
-            return;
-        }
-        let bootstrap: Vec<_> = self.hosts[id.0].spec.bootstrap.clone();
-        let bootstrap =
-            bootstrap.iter().map(|host| self.hosts[host.0].address()).collect::<Vec<_>>();
-        let host = &mut self.hosts[id.0];
-        host.boots += 1;
-        host.clock.start(self.now);
-        let process = host.process();
-        let entry = host.first_entry(self.now);
-        let mut config =
-            node::Config { discovery: host.spec.discovery.clone(), ..Default::default() };
-        config.discovery.bootstrap.extend(bootstrap);
-        let seed = self.rng.fork(&format!("node {id} {}", process.boot)).bytes();
-        let now = host.clock.read(self.now);
-        let node = Node::new(config, host.spec.network, host.peer, seed, now);
-        let first = Event::LocalEntry(entry.signed().clone());
-        host.running = Some(Running::new(node, entry));
-        let (producers, consumers) = (host.producers.clone(), host.consumers.clone());
-        self.net.start(process);
-        self.trace.note(self.now, format_args!("{id} starts, boot {}", process.boot));
-        self.feed(process, first);
-        producers.into_iter().for_each(|spec| self.open_producer(id, spec));
-        consumers.into_iter().for_each(|spec| self.open_consumer(id, spec));
-    }
-
-    fn open_producer(&mut self, id: HostId, spec: ProducerSpec) {
-        let host = &mut self.hosts[id.0];
-        let (process, peer) = (host.process(), short(&host.peer));
-        let handle = host.next_handle();
-        let producer = ProducerId(handle);
-        let Some(running) = &mut host.running else { return };
-        let rng = self.rng.fork(&format!("producer {id} {handle}"));
-        let config = spec.config.clone();
-        running.producers.insert(producer, ProducerApp::new(spec, peer, handle, rng));
-        self.feed(process, Event::OpenProducer { producer, config });
-        self.announce_streams(id);
-        self.queue.push(self.now, Task::Produce(process, producer));
-    }
-
-    fn open_consumer(&mut self, id: HostId, spec: ConsumerSpec) {
-        let host = &mut self.hosts[id.0];
-        let process = host.process();
-        let consumer = ConsumerId(host.next_handle());
-        let Some(running) = &mut host.running else { return };
-        let config = spec.config.clone();
-        running.consumers.insert(consumer, ConsumerApp::new(spec));
-        self.feed(process, Event::OpenConsumer { consumer, config });
-    }
-
-    fn announce_streams(&mut self, id: HostId) {
-        let Some(running) = &self.hosts[id.0].running else { return };
-        let streams = running.produced();
-        self.edit(id, |draft| {
-            draft.streams().clear();
-            draft.streams().extend(streams);
-        });
-    }
-
     /// Gives an event to a process and does what it asks for.
     fn feed(&mut self, process: Process, event: Event) {
         let host = &mut self.hosts[process.host.0];
@@ -338,74 +275,6 @@ impl World {
             let at = host.clock.world_time(deadline).max(self.now);
             self.queue.push(at, Task::Timer(process, running.timer));
         }
-    }
-
-    fn on_timer(&mut self, process: Process, timer: u64) {
-        let host = &mut self.hosts[process.host.0];
-        if host.boots != process.boot {
-            return;
-        }
-        let Some(running) = host.running.as_mut().filter(|running| running.timer == timer) else {
-            return;
-        };
-        running.armed = None;
-        if running.frozen_until > self.now {
-            return;
-        }
-        running.spins = if running.spins.0 == self.now {
-            (self.now, running.spins.1 + 1)
-        } else {
-            (self.now, 0)
-        };
-        if running.spins.1 > SPINS {
-            let deadline = running.node.deadline();
-            let what = format_args!("{process:?}: the deadline {deadline:?} does not move");
-            let failure = Failure::safety(what);
-            return self.fail(failure);
-        }
-        self.feed(process, Event::Timeout);
-    }
-
-    fn on_thaw(&mut self, process: Process) {
-        let host = &mut self.hosts[process.host.0];
-        if host.boots != process.boot {
-            return;
-        }
-        let Some(running) = &mut host.running else { return };
-        if running.frozen_until > self.now {
-            return;
-        }
-        let inbox = mem::take(&mut running.inbox);
-        self.feed(process, Event::Timeout);
-        inbox.into_iter().for_each(|event| self.feed(process, event));
-    }
-
-    fn on_produce(&mut self, process: Process, producer: ProducerId) {
-        let Some(app) = self.running(process).and_then(|r| r.producers.get_mut(&producer)) else {
-            return;
-        };
-        let event = app.tick(producer);
-        let (done, every) = (app.is_done(), app.spec.every);
-        if let Some(event) = event {
-            self.feed(process, event);
-        }
-        if !done {
-            self.queue.push(self.now + every, Task::Produce(process, producer));
-        }
-    }
-
-    fn on_consume(&mut self, process: Process, consumer: ConsumerId) {
-        let now = self.now;
-        let Some(app) = self.running(process).and_then(|r| r.consumers.get_mut(&consumer)) else {
-            return;
-        };
-        let next = (now + app.spec.every).max(app.paused_until);
-        let events = if app.paused_until > now { Vec::new() } else { app.tick(consumer) };
-        app.ticking = !app.is_idle();
-        if app.ticking {
-            self.queue.push(next, Task::Consume(process, consumer));
-        }
-        events.into_iter().for_each(|event| self.feed(process, event));
     }
 
     /// Takes what the network has to say.

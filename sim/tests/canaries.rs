@@ -1,4 +1,5 @@
 //! Every checker can fail: each is fed what it must refuse, next to what it must accept.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 

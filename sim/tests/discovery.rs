@@ -1,4 +1,5 @@
 //! Who is there: joining, leaving, dying, coming back, partitions, clocks.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
 

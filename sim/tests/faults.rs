@@ -1,4 +1,5 @@
 //! The fault world over some seeds. Many more: `cargo run --release -p mosaik-sim -- faults`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{sync::Mutex, time::Duration};
 

@@ -63,9 +63,9 @@ impl World {
         let Some(running) = self.running(process) else { return };
         match action {
             Action::Reply { request, result } => {
-                if running.replies.insert(request, result).is_some() {
-                    self.check(Err(format!("{process:?}: {request:?} is answered twice")));
-                }
+                let before = running.replies.insert(request, result);
+                let twice = |_| format!("{process:?}: {request:?} is answered twice");
+                self.check(before.map_or(Ok(()), |before| Err(twice(before))));
             }
             Action::Deliver(delivery) => {
                 let consumer = delivery.consumer;
