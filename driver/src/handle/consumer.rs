@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use mosaik_proto::{
     ids::{ConsumerId, StreamId, SubscriptionId},
     node,
     streams::{ConsumerConfig, Delivery, item},
+    time::Instant,
 };
 
 use super::{
@@ -27,6 +29,12 @@ use crate::{
     sync::cell::lock,
     task::inbox::{Queued, Source},
 };
+
+/// What a slow application took is reported at least this often while it takes anything: well
+/// within a producer's lag timeout.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Items between two looks at the clock within a batch.
+const LOOK_EVERY: u64 = 8;
 
 /// Items and payload bytes taken through one subscription, and how much of that the core knows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,12 +139,13 @@ impl ConsumerCell {
     // --- the handle's side -----------------------------------------------------------------
 
     /// Adds to the tally of a subscription; true if the core should hear of it.
-    fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64) -> bool {
+    fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64, overdue: bool) -> bool {
         let mut lane = lock(&self.lane);
         let tally = lane.tallies.entry(subscription).or_default();
         tally.items += items;
         tally.bytes += bytes;
-        tally.items - tally.reported_items >= self.config.window_items.div_ceil(4)
+        overdue
+            || tally.items - tally.reported_items >= self.config.window_items.div_ceil(4)
             || tally.bytes - tally.reported_bytes >= self.config.window_bytes.div_ceil(4)
     }
 
@@ -192,6 +201,8 @@ pub struct Consumer<D: Datum> {
     when: When,
     stats: Stats,
     open: Option<Open>,
+    /// When the core was last told what was taken.
+    reported: Instant,
     finished: bool,
     datum: PhantomData<fn() -> D>,
 }
@@ -199,8 +210,18 @@ pub struct Consumer<D: Datum> {
 impl<D: Datum> Consumer<D> {
     pub(crate) fn of(cell: Arc<ConsumerCell>, shared: Arc<Shared>) -> Self {
         let when = When::new(Arc::clone(&cell.channels.status));
-        let stats = Stats::new(Some(shared.clock.now().mono), shared.clock.clone());
-        Self { cell, shared, when, stats, open: None, finished: false, datum: PhantomData }
+        let now = shared.clock.now().mono;
+        let stats = Stats::new(Some(now), shared.clock.clone());
+        Self {
+            cell,
+            shared,
+            when,
+            stats,
+            open: None,
+            reported: now,
+            finished: false,
+            datum: PhantomData,
+        }
     }
 
     /// The stream.
@@ -303,24 +324,35 @@ impl<D: Datum> Consumer<D> {
         Some(D::decode(&open.data[start..open.at]))
     }
 
-    /// Counts what was taken: at the end of a batch, or a quarter of the window in its middle.
+    /// Counts what was taken: at the end of a batch; in its middle a quarter of the window, or
+    /// what a slow application took within [`REPORT_EVERY`].
     fn settle(&mut self, finished: bool) {
         let Some(open) = &mut self.open else { return };
         let config = &self.cell.config;
         let much = open.items >= config.window_items.div_ceil(4)
             || open.bytes >= config.window_bytes.div_ceil(4);
         let done = finished || open.at == open.data.len();
-        if !(much || done) {
+        let look = done || open.items.is_multiple_of(LOOK_EVERY);
+        if !(much || look) {
+            return;
+        }
+        let now = self.shared.clock.now().mono;
+        let overdue = now.since(self.reported) >= REPORT_EVERY;
+        if !(much || done || overdue) || open.items == 0 {
+            if done {
+                self.open = None;
+            }
             return;
         }
         self.cell.channels.metrics.taken(open.items, open.bytes);
-        let worth = open.items > 0 && self.cell.count(open.subscription, open.items, open.bytes);
+        let worth = self.cell.count(open.subscription, open.items, open.bytes, overdue);
         open.items = 0;
         open.bytes = 0;
         if done {
             self.open = None;
         }
         if worth {
+            self.reported = now;
             self.cell.announce(&self.shared);
         }
     }

@@ -147,8 +147,21 @@ impl Incoming {
             bytes: total.bytes.clamp(self.consumed.bytes, self.delivered.bytes),
         };
         let grant = self.grantable();
-        let worth = grant.items.saturating_sub(self.granted.items) >= self.window.items.div_ceil(4)
-            || grant.bytes.saturating_sub(self.granted.bytes) >= self.window.bytes.div_ceil(4);
+        let gain = Credit {
+            items: grant.items.saturating_sub(self.granted.items),
+            bytes: grant.bytes.saturating_sub(self.granted.bytes),
+        };
+        let left = Credit {
+            items: self.granted.items.saturating_sub(self.received.items),
+            bytes: self.granted.bytes.saturating_sub(self.received.bytes),
+        };
+        // A quarter of the window is worth a frame; to a producer that may be waiting, anything
+        // is: a slow but steady consumer must not look like one that stands still.
+        let quarter = |of: u64| of.div_ceil(4);
+        let waiting = left.items < quarter(self.window.items) || left.bytes < quarter(self.window.bytes);
+        let worth = gain.items >= quarter(self.window.items)
+            || gain.bytes >= quarter(self.window.bytes)
+            || waiting && gain != Credit::default();
         if !worth || !self.is_active() {
             return None;
         }

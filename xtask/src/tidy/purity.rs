@@ -97,7 +97,7 @@ fn host_functions(file: &RustFile<'_>) -> Vec<String> {
 /// Actions are carried out in one place for all drivers.
 fn reads_no_actions(path: &str) -> bool {
     let adapter = path.starts_with("driver-") && path.contains("/src/");
-    let execute = path.starts_with("driver/src/execute");
+    let execute = path.starts_with("driver/src/task/execute");
     adapter || (path.starts_with("driver/src/") && !execute)
 }
 
