@@ -5,7 +5,7 @@
 //! not among themselves, and share the uplink of their sender. Loss is a delay here: what QUIC
 //! would send again arrives one probe timeout later, and costs its bytes twice.
 //!
-//! The network holds no time: every call gets `now` and leaves [`Effect`]s, which are packets to
+//! The network holds no time: every call gets `now` and leaves effects, which are packets to
 //! hand back later and events for the nodes.
 
 mod dial;

@@ -202,6 +202,15 @@ impl World {
     pub fn run_until_holds(
         &mut self,
         limit: Instant,
+        holds: impl FnMut(&Self) -> Result<(), String>,
+    ) -> Result<Instant, Failure> {
+        self.poll(Duration::from_millis(10), limit, holds)
+    }
+
+    fn poll(
+        &mut self,
+        every: Duration,
+        limit: Instant,
         mut holds: impl FnMut(&Self) -> Result<(), String>,
     ) -> Result<Instant, Failure> {
         loop {
@@ -210,7 +219,7 @@ impl World {
                 Err(what) if self.now >= limit => {
                     return Err(Failure::Liveness(format!("by {limit:?}: {what}")));
                 }
-                Err(_) => self.run_for(Duration::from_millis(10))?,
+                Err(_) => self.run_for(every)?,
             }
         }
     }

@@ -232,12 +232,12 @@ impl World {
         Ok(())
     }
 
-    /// Runs until [`converged`](Self::converged) holds.
+    /// Runs until [`converged`](Self::converged) holds, to the millisecond.
     ///
     /// # Errors
     /// What a checker found; [`Failure::Liveness`] at the limit.
     pub fn run_until_converged(&mut self, limit: Duration) -> Result<Instant, Failure> {
-        self.run_until_holds(Instant::ZERO + limit, Self::converged)
+        self.poll(Duration::from_millis(1), Instant::ZERO + limit, Self::converged)
     }
 }
 
