@@ -34,7 +34,9 @@ impl Versions {
 
     /// A process does not see a peer any more.
     pub fn gone(&mut self, process: Process, peer: PeerId) {
-        if self.departed.contains_key(&peer) {
+        // Letting an older version go, unseen for too long, says nothing of the farewell.
+        let seen = self.seen.get(&(process, peer));
+        if seen.is_some() && seen == self.departed.get(&peer) {
             self.let_go.insert((process, peer));
         }
     }
