@@ -46,6 +46,7 @@
 //! References: `docs/spec/wire.md` (LINK rules); decisions §1; RFC 9000 §2 (streams are unordered
 //! among each other), RFC 7250 (raw public keys).
 
+mod admission;
 mod channels;
 mod dialing;
 mod hello;
@@ -61,7 +62,6 @@ pub use self::vocabulary::{
 use self::{
     channels::{Channels, Named},
     dialing::Dialing,
-    hello::{Hello, Refusal},
 };
 use crate::{
     core::{Core, Outbox},
@@ -415,88 +415,6 @@ impl Links {
             }
             _ => self.violation(env, link, out),
         }
-    }
-
-    fn on_hello(&mut self, env: Env<'_>, link: LinkId, payload: &[u8], out: &mut Outbox<Action>) {
-        let Some(state) = self.links.get(&link) else { return };
-        let (peer, side) = (state.peer, state.side);
-        let hello = match Hello::check(payload, &self.network, &peer) {
-            Ok(hello) => hello,
-            Err(Refusal(code)) => {
-                out.push(Action::Count(Counter::Refused(code)));
-                return self.close(env, link, code, out);
-            }
-        };
-        let order = (hello.entry.update_version().incarnation, hello.serial);
-        if side == Side::Listener {
-            if let Err(code) = self.resolve_duplicate(env, peer, order, out) {
-                return self.close(env, link, code, out);
-            }
-            if self.chosen.len() >= limits::LINKS {
-                out.push(Action::Count(Counter::Refused(CloseCode::BUSY)));
-                return self.close(env, link, CloseCode::BUSY, out);
-            }
-        }
-        self.chosen.insert(peer, link);
-        let Some(state) = self.links.get_mut(&link) else { return };
-        state.order = order;
-        state.phase = Phase::AwaitReady(hello.entry);
-        let Some(control) = state.control else { return };
-        if side == Side::Listener {
-            self.send_hello(control, Head::new(), out);
-        } else {
-            let head = Head::new().with(&header(hello::READY, 0));
-            out.push(Action::Write { channel: control, head, body: Bytes::new() });
-            self.admit(env, link, out);
-        }
-    }
-
-    /// LINK-04 and LINK-05: decides between an arriving hello and what we have with this peer.
-    fn resolve_duplicate(
-        &mut self,
-        env: Env<'_>,
-        peer: PeerId,
-        order: (u64, u64),
-        out: &mut Outbox<Action>,
-    ) -> Result<(), CloseCode> {
-        if let Some(chosen) = self.chosen.get(&peer).copied() {
-            if self.links[&chosen].order >= order {
-                return Err(CloseCode::DUPLICATE);
-            }
-            self.close(env, chosen, CloseCode::REPLACED, out);
-        } else if let Some(ours) = self.dialing.connected(&peer) {
-            if self.me < peer {
-                return Err(CloseCode::DUPLICATE);
-            }
-            self.close(env, ours, CloseCode::DUPLICATE, out);
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self, env: Env<'_>, link: LinkId, out: &mut Outbox<Action>) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        let phase = core::mem::replace(&mut state.phase, Phase::Admitted);
-        let Phase::AwaitReady(entry) = phase else { return };
-        let (peer, side, rtt) = (state.peer, state.side, state.rtt);
-        state.admitted_at = Some(env.now.mono);
-        assert_eq!(self.chosen.get(&peer), Some(&link), "INV-LINK-1");
-        self.timers.cancel(&Timer::Handshake(link));
-        self.timers.cancel(&Timer::Dial(peer));
-        self.dialing.on_admitted(&peer);
-        self.paths.by_peer.insert(peer, Path { link, rtt, side });
-        tracing::debug!(?peer, ?link, ?side, "admitted");
-        out.push(Action::Count(Counter::Admitted));
-        out.push(Action::Path { peer, rtt: Some(rtt) });
-        out.push(Action::Connected { peer, link, side, entry });
-        self.consider_idle(env, link);
-    }
-
-    fn send_hello(&mut self, channel: ChannelId, head: Head, out: &mut Outbox<Action>) {
-        let local = self.local.as_ref().expect("a node knows its entry before its first link");
-        let body = Hello::encode(&self.network, self.serial, local);
-        self.serial += 1;
-        let head = head.with(&header(hello::HELLO, body.len() as u32));
-        out.push(Action::Write { channel, head, body });
     }
 
     fn send_control(&self, link: LinkId, kind: u8, payload: Bytes, out: &mut Outbox<Action>) {
