@@ -158,7 +158,8 @@ impl Incoming {
         // A quarter of the window is worth a frame; to a producer that may be waiting, anything
         // is: a slow but steady consumer must not look like one that stands still.
         let quarter = |of: u64| of.div_ceil(4);
-        let waiting = left.items < quarter(self.window.items) || left.bytes < quarter(self.window.bytes);
+        let waiting =
+            left.items < quarter(self.window.items) || left.bytes < quarter(self.window.bytes);
         let worth = gain.items >= quarter(self.window.items)
             || gain.bytes >= quarter(self.window.bytes)
             || waiting && gain != Credit::default();
