@@ -88,7 +88,7 @@ pub const LONELY_AFTER: Duration = Duration::from_secs(8);
 /// Time for `sync_with`, from the call to its reply.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a shutdown gives to farewells before links are cut.
-pub const FAREWELL: Duration = Duration::from_millis(500);
+pub const FAREWELL: Duration = Duration::from_secs(1);
 
 // --- streams ----------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ pub const TAIL_ITEMS: u64 = 128 * 1024;
 pub const TAIL_BYTES: u64 = 4 * 1024 * 1024;
 /// Items that a consumer lets each producer send ahead of what the application took.
 pub const WINDOW_ITEMS: u64 = 32 * 1024;
-/// Bytes that a consumer lets each producer send ahead. One larger item may use a free window.
+/// Bytes that a consumer lets each producer send ahead. With half of it free, one larger item may.
 pub const WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// A consumer that keeps its window full for longer than this is cut off (`STREAM_TOO_SLOW`).
 pub const LAG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,6 +116,8 @@ pub const RESUBSCRIBE_MIN: Duration = Duration::from_millis(50);
 pub const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
 /// Time from the opening of a stream channel to the producer's answer.
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Producers that left, of whom a consumer remembers where they stopped.
+pub const REMEMBERED_PRODUCERS: usize = 256;
 /// Local producers and consumers, each.
 pub const STREAMS: usize = 16_384;
 

@@ -20,7 +20,7 @@
 //!
 //! **Credit** (STR-05) counts items *and* payload bytes, as running totals per channel, from what
 //! the application took. A consumer that stops reading stops the producer; nothing grows. An item
-//! larger than the window may be sent alone when the whole window is free (STR-06).
+//! larger than what is left may be sent alone when half the byte window is free (STR-06).
 //!
 //! **The log** (STR-07) is bounded. The host may offer at most half of it ahead of the slowest
 //! consumer; the other half is the tail from which a consumer that lost its link resumes.
@@ -377,6 +377,11 @@ impl Streams {
                 Timer::Attempt(id, peer) => {
                     self.with_consumer(env, id, out, |c, cx| c.on_attempt_timer(&peer, cx));
                 }
+                Timer::Leave(id, peer) => {
+                    self.with_consumer(env, id, out, |c, cx| {
+                        c.leave(&peer, CloseCode::CANCELLED, cx);
+                    });
+                }
                 Timer::ProducerTickets(id, peer) => {
                     self.with_consumer(env, id, out, |c, cx| c.check_tickets(&peer, cx));
                 }
@@ -387,7 +392,7 @@ impl Streams {
     fn on_shutdown(&mut self, env: Env<'_>, out: &mut Outbox<Action>) {
         self.serving.clear();
         for id in self.producers.keys().copied().collect::<Vec<_>>() {
-            self.with_producer(env, id, out, |producer, cx| producer.shutdown(cx));
+            self.close_producer(env, id, out);
         }
         for id in self.consumers.keys().copied().collect::<Vec<_>>() {
             self.close_consumer(env, id, out);

@@ -1,6 +1,9 @@
 //! A local consumer: whom it follows, and what it hands to the application.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use bytes::Bytes;
 
@@ -25,13 +28,16 @@ pub(super) struct Consumer {
     id: ConsumerId,
     pub(super) config: ConsumerConfig,
     producers: BTreeMap<PeerId, Incoming>,
+    /// Where producers stopped that left the catalog, should they come back; oldest first.
+    left: VecDeque<(PeerId, Position)>,
     online: bool,
 }
 
 impl Consumer {
     /// Opens a consumer and begins to follow all producers that are known.
     pub(super) fn open(id: ConsumerId, config: ConsumerConfig, cx: &mut Cx<'_>) -> Self {
-        let mut consumer = Self { id, config, producers: BTreeMap::new(), online: false };
+        let mut consumer =
+            Self { id, config, producers: BTreeMap::new(), left: VecDeque::new(), online: false };
         consumer.update_online(cx);
         let stream = consumer.config.stream;
         let known: Vec<_> =
@@ -57,13 +63,13 @@ impl Consumer {
 
     /// STR-02: looks at a peer anew: follow it, go on, or leave it.
     pub(super) fn consider(&mut self, peer: &PeerId, entry: Option<&PeerEntry>, cx: &mut Cx<'_>) {
-        let eligible = entry.filter(|entry| self.is_eligible(entry, cx));
-        let Some(entry) = eligible else { return self.leave(peer, CloseCode::CANCELLED, cx) };
-        let window = Credit { items: self.config.window_items, bytes: self.config.window_bytes };
+        let Some(entry) = entry else { return self.on_gone(peer, cx) };
+        cx.set_timer(Timer::Leave(self.id, *peer), None);
+        if !self.is_eligible(entry, cx) {
+            return self.leave(peer, CloseCode::CANCELLED, cx);
+        }
         if !self.producers.contains_key(peer) {
-            let subscription = cx.next_subscription();
-            self.producers.insert(*peer, Incoming::new(subscription, entry.clone(), window));
-            cx.want(*peer);
+            self.follow(entry, cx);
         }
         let Some(incoming) = self.producers.get_mut(peer) else { return };
         let changed = incoming.entry != *entry;
@@ -82,6 +88,28 @@ impl Consumer {
         self.update_online(cx);
     }
 
+    fn follow(&mut self, entry: &PeerEntry, cx: &mut Cx<'_>) {
+        let peer = entry.id();
+        let window = Credit { items: self.config.window_items, bytes: self.config.window_bytes };
+        let known = self.left.iter().position(|(left, _)| *left == peer);
+        let position = known.and_then(|at| self.left.remove(at)).map(|(_, position)| position);
+        let subscription = cx.next_subscription();
+        self.producers.insert(peer, Incoming::new(subscription, entry.clone(), window, position));
+        cx.want(peer);
+    }
+
+    /// STR-12: the peer is not in the catalog any more. What it sent before it left may still be
+    /// under way; and should it come back, it continues where it stopped.
+    fn on_gone(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get(peer) else { return };
+        let timer = Timer::Leave(self.id, *peer);
+        if !incoming.is_active() {
+            self.leave(peer, CloseCode::CANCELLED, cx);
+        } else if cx.shared.timers.at(&timer).is_none() {
+            cx.set_timer(timer, Some(cx.now() + limits::FAREWELL));
+        }
+    }
+
     fn is_eligible(&self, entry: &PeerEntry, cx: &Cx<'_>) -> bool {
         entry.streams().contains(&self.config.stream)
             && self.config.require.accepts(&cx.info(entry))
@@ -95,6 +123,11 @@ impl Consumer {
             return;
         }
         let timer = Timer::Attempt(self.id, *peer);
+        if !incoming.can_take() {
+            // The application still has a window full; `on_consumed` comes back to it.
+            incoming.phase = Phase::Waiting;
+            return cx.set_timer(timer, Some(cx.now() + limits::RESUBSCRIBE_MAX));
+        }
         let Some(path) = cx.env.paths.get(peer).copied() else {
             incoming.phase = Phase::Unlinked;
             return cx.set_timer(timer, None);
@@ -225,9 +258,14 @@ impl Consumer {
         else {
             return;
         };
+        let could_take = incoming.can_take();
         if let (Some(grant), Some(channel)) = (incoming.consumed(total), incoming.channel()) {
             let (head, body) = frames::message(frames::CREDIT, &grant);
             cx.out.push(Action::Write { channel, head, body });
+        }
+        if !could_take && incoming.can_take() && matches!(incoming.phase, Phase::Waiting) {
+            let peer = incoming.entry.id();
+            self.attempt(&peer, cx);
         }
     }
 
@@ -253,7 +291,15 @@ impl Consumer {
             cx.out.push(Action::Close { channel, code });
         }
         self.list(peer, false, cx);
-        if self.producers.remove(peer).is_some() {
+        if let Some(incoming) = self.producers.remove(peer) {
+            let gone = cx.env.catalog.get(peer).is_none();
+            if let Some(position) = incoming.position().filter(|_| gone) {
+                if self.left.len() >= limits::REMEMBERED_PRODUCERS {
+                    self.left.pop_front();
+                }
+                self.left.push_back((*peer, position));
+            }
+            cx.set_timer(Timer::Leave(self.id, *peer), None);
             cx.set_timer(Timer::Attempt(self.id, *peer), None);
             cx.set_timer(Timer::ProducerTickets(self.id, *peer), None);
             cx.unwant(*peer);
@@ -273,6 +319,10 @@ impl Consumer {
         let Some(incoming) = self.producers.get_mut(peer) else { return };
         if let Some(channel) = incoming.channel() {
             cx.shared.routes.remove(&channel);
+        }
+        if cx.shared.timers.at(&Timer::Leave(self.id, *peer)).is_some() {
+            incoming.phase = Phase::Unlinked;
+            return self.leave(peer, CloseCode::CANCELLED, cx);
         }
         let doubled = limits::RESUBSCRIBE_MIN * (1 << incoming.failures.min(8));
         let wait = cx.shared.rng.jittered(doubled.min(limits::RESUBSCRIBE_MAX), 4);

@@ -23,6 +23,8 @@ pub(super) enum Timer {
     ConsumerTickets(ProducerId, SubscriptionId),
     /// A subscription of ours waits to be tried again, or for its answer.
     Attempt(ConsumerId, PeerId),
+    /// A producer left the catalog; what it had sent has had its time to arrive.
+    Leave(ConsumerId, PeerId),
     /// Tickets of a producer that we consume from are to be looked at.
     ProducerTickets(ConsumerId, PeerId),
 }

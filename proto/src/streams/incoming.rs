@@ -24,6 +24,12 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation;
 
+/// STR-06: with this much of the byte window free, one item of any size may be sent. Not more than
+/// half, because what the application took is reported a quarter of a window late.
+pub(super) const fn half(window: u64) -> u64 {
+    window.div_ceil(2)
+}
+
 /// What arrived with an accept or a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Arrival {
@@ -54,14 +60,19 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(subscription: SubscriptionId, entry: PeerEntry, window: Credit) -> Self {
+    pub(super) fn new(
+        subscription: SubscriptionId,
+        entry: PeerEntry,
+        window: Credit,
+        position: Option<Position>,
+    ) -> Self {
         Self {
             subscription,
             entry,
             phase: Phase::Unlinked,
             listed: false,
             failures: 0,
-            position: None,
+            position,
             window,
             delivered: Credit::default(),
             consumed: Credit::default(),
@@ -76,6 +87,21 @@ impl Incoming {
             Phase::Subscribing(channel, _) | Phase::Active(channel, _) => Some(channel),
             Phase::Unlinked | Phase::Waiting => None,
         }
+    }
+
+    /// Where the producer's items have been received up to, if any were.
+    pub(super) const fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// True if there is enough free window to be worth a subscription: one that can take nothing
+    /// would only be cut off again (STR-10).
+    pub(super) fn can_take(&self) -> bool {
+        let free = |window: u64, delivered: u64, consumed: u64| {
+            window.saturating_sub(delivered - consumed) >= window.div_ceil(4)
+        };
+        free(self.window.items, self.delivered.items, self.consumed.items)
+            && free(self.window.bytes, self.delivered.bytes, self.consumed.bytes)
     }
 
     pub(super) const fn is_active(&self) -> bool {
@@ -125,7 +151,7 @@ impl Incoming {
             bytes: self.received.bytes + payload,
         };
         let free = self.granted.bytes.saturating_sub(self.received.bytes);
-        let alone = items == 1 && free >= self.window.bytes;
+        let alone = items == 1 && free >= half(self.window.bytes);
         let within =
             received.items <= self.granted.items && (received.bytes <= self.granted.bytes || alone);
         let next = first.checked_add(u64::from(items)).ok_or(Violation)?;
@@ -200,7 +226,8 @@ mod tests {
     fn incoming() -> Incoming {
         let key = SecretKey::from_bytes(&[1; 32]);
         let entry = LocalEntry::new(NetworkId::zero(), key, UnixMillis(1)).signed().entry().clone();
-        let mut incoming = Incoming::new(SubscriptionId(1), entry, Credit { items: 8, bytes: 100 });
+        let mut incoming =
+            Incoming::new(SubscriptionId(1), entry, Credit { items: 8, bytes: 100 }, None);
         incoming.subscribe(StreamId::zero(), Criteria::default());
         incoming.phase = Phase::Active(ChannelId(1), FrameReader::new());
         incoming.accepted(Position { incarnation: 5, next: 10 }).unwrap();

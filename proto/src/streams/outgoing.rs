@@ -2,6 +2,7 @@
 
 use super::{
     frames::{self, Credit, Subscribe},
+    incoming::half,
     log::{Cursor, Log},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub(super) struct Outgoing {
     pub(super) cursor: Cursor,
     window: Credit,
     granted: Credit,
+    /// Holds the producer when it is behind. Not before it could take anything (STR-08).
+    pub(super) holds: bool,
     pub(super) sent: Credit,
     /// Bytes written and not drained.
     debt: u64,
@@ -65,6 +68,7 @@ impl Outgoing {
             cursor,
             window: subscribe.window,
             granted: Credit::default(),
+            holds: false,
             sent: Credit::default(),
             debt: 0,
             stalled_since: None,
@@ -82,6 +86,8 @@ impl Outgoing {
             return Err(Overflow);
         }
         self.granted = total;
+        self.holds |= total.items >= self.window.items.div_ceil(4)
+            && total.bytes >= self.window.bytes.div_ceil(4);
         Ok(())
     }
 
@@ -95,8 +101,12 @@ impl Outgoing {
         if items == 0 {
             return None;
         }
-        // STR-06: an item larger than the window goes alone, when the whole window is free.
-        let force = bytes >= self.window.bytes;
+        // What left the tail while this one could not take it is a gap, which the numbers show.
+        if self.cursor.seq < log.first() {
+            self.cursor = log.seek(log.first());
+        }
+        // STR-06: with half the window free, an item of any size goes, alone.
+        let force = bytes >= half(self.window.bytes);
         let slice = log.take(&mut self.cursor, items, bytes, force)?;
         let head = frames::items_head(slice.first, slice.items, slice.data.len());
         self.sent.items += u64::from(slice.items);

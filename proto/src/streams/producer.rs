@@ -249,15 +249,6 @@ impl Producer {
         all.into_iter().for_each(|subscription| self.pump(subscription, cx));
     }
 
-    /// Ends every subscription now.
-    pub(super) fn shutdown(&mut self, cx: &mut Cx<'_>) {
-        self.closing = true;
-        let all: Vec<_> = self.consumers.keys().copied().collect();
-        for subscription in all {
-            self.end(subscription, Some(CloseCode::GRACEFUL_SHUTDOWN), cx);
-        }
-    }
-
     fn of_peer(&self, peer: &PeerId) -> Vec<SubscriptionId> {
         let of_peer = self.consumers.iter().filter(|(_, consumer)| consumer.peer == *peer);
         of_peer.map(|(subscription, _)| *subscription).collect()
@@ -309,7 +300,8 @@ impl Producer {
     /// reserved for consumers that come back (STR-07).
     fn open_window(&mut self, cx: &mut Cx<'_>) {
         let end = self.log.end();
-        let slowest = self.consumers.values().map(|c| c.cursor).min_by_key(|cursor| cursor.seq);
+        let holding = self.consumers.values().filter(|consumer| consumer.holds);
+        let slowest = holding.map(|consumer| consumer.cursor).min_by_key(|cursor| cursor.seq);
         let slowest = slowest.unwrap_or(end);
         self.log.trim(self.config.tail_items, self.config.tail_bytes, slowest.seq);
         let half = Credit {
