@@ -244,6 +244,9 @@ mod tests {
         assert_eq!(Abbreviated::<4, _>(id).to_string(), "0001..1e1f");
         assert_eq!(Abbreviated::<64, _>(id).to_string(), id.to_string());
         assert_eq!(Redacted(id).to_string(), "<redacted>");
-        assert_eq!(format!("{}", FmtIter::<ShortFmt, _>::new(&[id, id])), "[0001020304, 0001020304]");
+        assert_eq!(
+            format!("{}", FmtIter::<ShortFmt, _>::new(&[id, id])),
+            "[0001020304, 0001020304]"
+        );
     }
 }

@@ -38,8 +38,8 @@ pub mod wire;
 pub use self::{
     core::{Core, Outbox},
     fmt::{
-        Abbreviated, FmtItem, FmtIter, PlainFmt, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt, Short,
-        ShortFmt, ShortFmtExt,
+        Abbreviated, FmtItem, FmtIter, PlainFmt, Pretty, PrettyFmtExt, Redacted, RedactedFmtExt,
+        Short, ShortFmt, ShortFmtExt,
     },
     ids::{Digest, NetworkId, PeerId, UniqueId},
 };

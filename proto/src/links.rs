@@ -104,6 +104,8 @@ struct Link {
     reader: FrameReader,
     /// Orders this link's hello among all of the peer's hellos.
     order: (u64, u64),
+    /// The peer said farewell: the link ends when its channels have (LINK-08).
+    retiring: bool,
     admitted_at: Option<Instant>,
 }
 
@@ -116,6 +118,9 @@ pub struct Links {
     /// Serial number of our next hello.
     serial: u64,
     links: BTreeMap<LinkId, Link>,
+    /// Links that others dialled and that are not admitted. Ours do not count: strangers must not
+    /// be able to keep us from dialling.
+    strangers: usize,
     /// The chosen link of each peer (INV-LINK-1).
     chosen: BTreeMap<PeerId, LinkId>,
     paths: Paths,
@@ -136,6 +141,7 @@ impl Links {
             local: None,
             serial: 0,
             links: BTreeMap::new(),
+            strangers: 0,
             chosen: BTreeMap::new(),
             paths: Paths::default(),
             channels: Channels::default(),
@@ -150,10 +156,6 @@ impl Links {
     #[must_use]
     pub const fn paths(&self) -> &Paths {
         &self.paths
-    }
-
-    fn awaiting_hello(&self) -> usize {
-        self.links.len() - self.paths.len()
     }
 
     // --- the transport ---------------------------------------------------------------------
@@ -175,7 +177,7 @@ impl Links {
             Some(CloseCode::GRACEFUL_SHUTDOWN)
         } else if superfluous || peer == self.me {
             Some(CloseCode::DUPLICATE)
-        } else if self.awaiting_hello() >= limits::HANDSHAKES {
+        } else if side == Side::Listener && self.strangers >= limits::HANDSHAKES {
             Some(CloseCode::BUSY)
         } else {
             None
@@ -183,7 +185,7 @@ impl Links {
         if let Some(code) = code {
             out.push(Action::CloseLink { link, code });
             if side == Side::Dialer {
-                self.dialing.on_ended(&peer, env.now.mono, false);
+                self.dialing.on_ended(&peer, link, env.now.mono, false);
                 self.arm_dial(peer);
             }
             return;
@@ -197,6 +199,7 @@ impl Links {
             control: None,
             reader: FrameReader::new(),
             order: (0, 0),
+            retiring: false,
             admitted_at: None,
         };
         if side == Side::Dialer {
@@ -207,6 +210,9 @@ impl Links {
             self.channels.open(link, channel, Protocol::Control);
             out.push(Action::OpenChannel { link, channel, protocol: Protocol::Control });
             self.send_hello(channel, Head::new().with(&[Protocol::Control as u8]), out);
+            self.arm_dial(peer);
+        } else {
+            self.strangers += 1;
         }
         self.links.insert(link, state);
     }
@@ -231,6 +237,9 @@ impl Links {
             self.chosen.remove(&state.peer);
         }
         let peer = state.peer;
+        if state.side == Side::Listener && state.admitted_at.is_none() {
+            self.strangers -= 1;
+        }
         if let Some(admitted_at) = state.admitted_at {
             self.paths.by_peer.remove(&peer);
             out.push(Action::Path { peer, rtt: None });
@@ -242,14 +251,17 @@ impl Links {
                 reason,
                 DownReason::Closed(CloseCode::DUPLICATE) | DownReason::Local(CloseCode::DUPLICATE)
             );
-            self.dialing.on_ended(&peer, env.now.mono, !duplicate);
+            self.dialing.on_ended(&peer, link, env.now.mono, !duplicate);
             if !duplicate && !self.chosen.contains_key(&peer) {
                 let foreign = matches!(
                     reason,
                     DownReason::Closed(CloseCode::DIFFERENT_NETWORK)
                         | DownReason::Local(CloseCode::DIFFERENT_NETWORK)
                 );
-                out.push(Action::Unreachable { peer, foreign });
+                // A peer that answers, if only to refuse, is there.
+                if foreign || !matches!(reason, DownReason::Closed(_)) {
+                    out.push(Action::Unreachable { peer, foreign });
+                }
             }
         }
         self.arm_dial(peer);
@@ -277,8 +289,16 @@ impl Links {
         }
     }
 
-    fn on_dial_failed(&mut self, env: Env<'_>, peer: PeerId, out: &mut Outbox<Action>) {
-        if self.dialing.on_failed(&peer, env.now.mono) && !self.chosen.contains_key(&peer) {
+    fn on_dial_failed(
+        &mut self,
+        env: Env<'_>,
+        peer: PeerId,
+        reason: DialError,
+        out: &mut Outbox<Action>,
+    ) {
+        let wanted = self.dialing.on_failed(&peer, env.now.mono);
+        let answered = matches!(reason, DialError::Closed(_));
+        if wanted && !answered && !self.chosen.contains_key(&peer) {
             out.push(Action::Unreachable { peer, foreign: false });
         }
         self.arm_dial(peer);
@@ -355,9 +375,13 @@ impl Links {
             Some((link, protocol)) => {
                 self.channels.close(channel);
                 out.push(Action::ChannelDown { channel, protocol, reason });
-                self.consider_idle(env, link);
+                self.channel_ended(env, link, out);
             }
-            None => self.channels.close(channel),
+            None => {
+                if let Some(link) = self.channels.close(channel) {
+                    self.consider_idle(env, link);
+                }
+            }
         }
     }
 
@@ -437,7 +461,8 @@ impl Links {
         if peer == self.me || self.closed {
             return;
         }
-        self.dialing.want(peer, interest, addrs, env.now.mono);
+        let linked = self.paths.get(&peer).is_some();
+        self.dialing.want(peer, interest, addrs, linked, env.now.mono);
         match self.chosen.get(&peer) {
             Some(link) => self.timers.cancel(&Timer::Idle(*link)),
             None => self.arm_dial(peer),
@@ -450,6 +475,24 @@ impl Links {
             if let Some(link) = self.chosen.get(&peer).copied() {
                 self.consider_idle(env, link);
             }
+        }
+    }
+
+    /// LINK-08: ends a link whose peer said farewell, but lets what it sent before arrive.
+    fn on_retire(&mut self, env: Env<'_>, link: LinkId, out: &mut Outbox<Action>) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.retiring = true;
+        self.timers.set(Timer::Idle(link), Some(env.now.mono + limits::FAREWELL));
+        self.channel_ended(env, link, out);
+    }
+
+    /// A channel ended: the link may have nothing left to be there for.
+    fn channel_ended(&mut self, env: Env<'_>, link: LinkId, out: &mut Outbox<Action>) {
+        let retiring = self.links.get(&link).is_some_and(|state| state.retiring);
+        if !retiring {
+            self.consider_idle(env, link);
+        } else if self.channels.only_control(link) {
+            self.close(env, link, CloseCode::GRACEFUL_SHUTDOWN, out);
         }
     }
 
@@ -477,6 +520,9 @@ impl Links {
         while let Some(timer) = self.timers.pop_due(env.now.mono) {
             match timer {
                 Timer::Handshake(link) => self.close(env, link, CloseCode::TIMEOUT, out),
+                Timer::Idle(link) if self.links.get(&link).is_some_and(|state| state.retiring) => {
+                    self.close(env, link, CloseCode::GRACEFUL_SHUTDOWN, out);
+                }
                 Timer::Idle(link) => {
                     if self.links.get(&link).is_some_and(|state| self.is_idle(link, state)) {
                         self.close(env, link, CloseCode::IDLE, out);
@@ -531,7 +577,7 @@ impl Core for Links {
             Event::LinkRtt { link, rtt } => self.on_rtt(link, rtt, out),
             Event::DialFailed { peer, reason } => {
                 tracing::debug!(?peer, ?reason, "dial failed");
-                self.on_dial_failed(env, peer, out);
+                self.on_dial_failed(env, peer, reason, out);
             }
             Event::ChannelUp { link, channel } => self.on_channel_up(env, link, channel, out),
             Event::Data { channel, chunk } => self.on_data(env, channel, chunk, out),
@@ -555,10 +601,11 @@ impl Core for Links {
                 if let Some((link, _)) = self.channels.owner(channel) {
                     self.channels.close(channel);
                     out.push(Action::CloseChannel { channel, code });
-                    self.consider_idle(env, link);
+                    self.channel_ended(env, link, out);
                 }
             }
             Event::CloseLink { link, code } => self.close(env, link, code, out),
+            Event::RetireLink { link } => self.on_retire(env, link, out),
             Event::Shutdown => self.on_shutdown(env, out),
         }
     }

@@ -75,7 +75,12 @@ impl Discovery {
             }
             Item::Tombstone(tombstone) => {
                 let (peer, rank) = (tombstone.peer(), (tombstone.version(), true));
-                (peer, rank, self.merge_tombstone(tombstone, link, step))
+                let result = self.merge_tombstone(tombstone, link, step);
+                let own = self.links.get(&peer) == Some(&link);
+                if own && matches!(result, Ok(()) | Err(Refused::Known)) {
+                    step.out.push(Action::Retire(link));
+                }
+                (peer, rank, result)
             }
         };
         if result == Err(Refused::Known) && self.liveness.is_down(&peer) && !rank.1 {
@@ -184,6 +189,15 @@ impl Discovery {
         step.out.push(Action::Publish(Change::Gone { peer, departed: true }));
         step.out.push(Action::Changed(peer));
         self.company_changed(step);
+    }
+
+    /// Tells the host again what is visible of a peer.
+    pub(super) fn republish(&self, peer: PeerId, step: &mut Step<'_>) {
+        if self.catalog.signed(&peer).is_some() {
+            self.publish(peer, None, step);
+        } else {
+            step.out.push(Action::Publish(Change::Gone { peer, departed: false }));
+        }
     }
 
     fn publish(&self, peer: PeerId, news: Option<News>, step: &mut Step<'_>) {

@@ -138,11 +138,6 @@ impl Outlet {
         self.debt = self.debt.saturating_sub(u64::from(bytes));
     }
 
-    /// True if the transport has taken everything.
-    pub(super) const fn is_drained(&self) -> bool {
-        self.debt == 0
-    }
-
     /// Charges a walk over this many records; false if the peer asks for too many.
     pub(super) fn charge(&mut self, now: Instant, records: u64) -> bool {
         let elapsed = u64::try_from(now.since(self.walk_at).as_millis()).unwrap_or(u64::MAX);

@@ -85,8 +85,12 @@ impl Discovery {
             Command::Dial(peers) => self.dial(peers, step),
             Command::SyncWith(peer) => return self.sync_with(request, peer, step),
             Command::Feed(entry) => {
-                // Whether it was new shows in the catalog; a known one is no error.
-                let _ = self.merge_entry(Candidate::Signed(entry), Source::Feed, step);
+                // The host shows a fed entry before we see it; if we do not take it, it is told what
+                // to show instead. A known one is no error.
+                let peer = entry.id();
+                if self.merge_entry(Candidate::Signed(entry), Source::Feed, step).is_err() {
+                    self.republish(peer, step);
+                }
                 Ok(())
             }
             Command::Insert(entry) => {

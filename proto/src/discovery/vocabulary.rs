@@ -150,6 +150,8 @@ pub enum Action {
         /// Why.
         code: CloseCode,
     },
+    /// To links: the peer of this link said farewell; end it once its channels have ended.
+    Retire(LinkId),
     /// To the siblings: the visible entry of this peer changed, appeared or went.
     Changed(PeerId),
     /// To the host: the view that applications have of the catalog changes.

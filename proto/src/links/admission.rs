@@ -39,6 +39,8 @@ impl Links {
                 out.push(Action::Count(Counter::Refused(CloseCode::BUSY)));
                 return self.close(env, link, CloseCode::BUSY, out);
             }
+        } else if self.chosen.contains_key(&peer) {
+            return self.close(env, link, CloseCode::DUPLICATE, out);
         }
         self.chosen.insert(peer, link);
         let Some(state) = self.links.get_mut(&link) else { return };
@@ -82,6 +84,9 @@ impl Links {
         let Phase::AwaitReady(entry) = phase else { return };
         let (peer, side, rtt) = (state.peer, state.side, state.rtt);
         state.admitted_at = Some(env.now.mono);
+        if side == Side::Listener {
+            self.strangers -= 1;
+        }
         assert_eq!(self.chosen.get(&peer), Some(&link), "INV-LINK-1");
         self.timers.cancel(&Timer::Handshake(link));
         self.timers.cancel(&Timer::Dial(peer));

@@ -93,10 +93,11 @@ impl Channels {
         self.by_id.get(&id).and_then(|channel| Some((channel.link, channel.protocol?)))
     }
 
-    pub(super) fn close(&mut self, id: ChannelId) {
-        if let Some(channel) = self.by_id.remove(&id) {
-            self.by_link.remove(&(channel.link, id));
-        }
+    /// Forgets a channel; returns the link that it was on.
+    pub(super) fn close(&mut self, id: ChannelId) -> Option<LinkId> {
+        let channel = self.by_id.remove(&id)?;
+        self.by_link.remove(&(channel.link, id));
+        Some(channel.link)
     }
 
     /// Forgets all channels of a link; returns those that have an owner.

@@ -54,12 +54,13 @@ impl Dialing {
         peer: PeerId,
         interest: Interest,
         addrs: &[SocketAddr],
+        linked: bool,
         now: Instant,
     ) {
         let target = self.targets.entry(peer).or_insert_with(|| Target {
             interests: 0,
             addrs: Vec::new(),
-            attempt: Attempt::Due(now),
+            attempt: if linked { Attempt::Linked } else { Attempt::Due(now) },
             failures: 0,
         });
         target.interests |= interest as u8;
@@ -114,7 +115,10 @@ impl Dialing {
             return None;
         }
         target.attempt = Attempt::Dialing;
-        self.dialing.insert(*peer);
+        if !self.dialing.insert(*peer) {
+            // A dial from before the last link is still under way; its outcome is as good.
+            return None;
+        }
         let mut addrs = target.addrs.clone();
         addrs.extend(known.into_iter().flatten().filter(|addr| !target.addrs.contains(addr)));
         addrs.truncate(limits::ADDRS_PER_PEER);
@@ -126,15 +130,12 @@ impl Dialing {
         if !self.dialing.remove(peer) {
             return false;
         }
-        match self.targets.get_mut(peer) {
-            Some(target) => {
-                if target.attempt == Attempt::Dialing {
-                    target.attempt = Attempt::Connected(link);
-                }
-                target.interests != 0
-            }
-            None => false,
+        let Some(target) = self.targets.get_mut(peer) else { return false };
+        match target.attempt {
+            Attempt::Due(_) | Attempt::Dialing => target.attempt = Attempt::Connected(link),
+            Attempt::Connected(_) | Attempt::Linked => return false,
         }
+        target.interests != 0
     }
 
     /// The link of ours to this peer that is connected and not admitted.
@@ -150,12 +151,17 @@ impl Dialing {
         if !self.dialing.remove(peer) {
             return false;
         }
-        self.retry(peer, now, true)
+        if self.targets.get(peer).is_some_and(|target| target.attempt == Attempt::Dialing) {
+            self.retry(peer, now, true);
+        }
+        self.is_wanted(peer)
     }
 
     /// A link of ours ended before it was admitted.
-    pub(super) fn on_ended(&mut self, peer: &PeerId, now: Instant, failed: bool) {
-        self.retry(peer, now, failed);
+    pub(super) fn on_ended(&mut self, peer: &PeerId, link: LinkId, now: Instant, failed: bool) {
+        if self.connected(peer) == Some(link) {
+            self.retry(peer, now, failed);
+        }
     }
 
     /// An admitted link ended. One that lived long resets the back-off.
@@ -184,14 +190,11 @@ impl Dialing {
     }
 
     /// Schedules the next attempt, or forgets a peer that nobody wants.
-    fn retry(&mut self, peer: &PeerId, now: Instant, failed: bool) -> bool {
-        let Some(target) = self.targets.get_mut(peer) else { return false };
+    fn retry(&mut self, peer: &PeerId, now: Instant, failed: bool) {
+        let Some(target) = self.targets.get_mut(peer) else { return };
         if target.interests == 0 {
             self.targets.remove(peer);
-            return false;
-        }
-        if target.attempt == Attempt::Linked && !failed {
-            return true;
+            return;
         }
         let doubled = limits::REDIAL_MIN * (1 << target.failures.min(10));
         let wait = self.rng.jittered(doubled.min(limits::REDIAL_MAX), 4);
@@ -199,6 +202,5 @@ impl Dialing {
             target.failures = target.failures.saturating_add(1);
         }
         target.attempt = Attempt::Due(now + wait);
-        true
     }
 }

@@ -190,6 +190,11 @@ pub enum Event {
         /// Why.
         code: CloseCode,
     },
+    /// The peer of a link said farewell: end the link once its channels have ended.
+    RetireLink {
+        /// The link.
+        link: LinkId,
+    },
     /// The node ends: close everything and accept nothing any more.
     Shutdown,
 }

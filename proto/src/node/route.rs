@@ -149,6 +149,7 @@ pub(super) fn from_discovery(action: discovery::Action, work: &mut Work, out: &m
         A::Unwant(peer) => Links(links::Event::Unwant { interest, peer }),
         A::Send { link, kind, payload } => Links(links::Event::SendControl { link, kind, payload }),
         A::Close { link, code } => Links(links::Event::CloseLink { link, code }),
+        A::Retire(link) => Links(links::Event::RetireLink { link }),
         A::Changed(peer) => Streams(streams::Event::PeerChanged(peer)),
         A::Publish(change) => return out.push(Action::Catalog(change)),
         A::Reply { request, result } => return out.push(Action::Reply { request, result }),

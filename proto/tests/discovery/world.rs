@@ -328,13 +328,15 @@ impl World {
                 node.closes.push(code);
                 self.close(n, link, code);
             }
+            Action::Retire(link) => self.close(n, link, CloseCode::GRACEFUL_SHUTDOWN),
             Action::Changed(peer) => node.changed.push(peer),
             Action::Publish(Change::Entry { entry, news, .. }) => {
                 node.news.extend(news.map(|news| (news, entry.id())));
             }
             Action::Publish(Change::Gone { peer, departed }) => {
-                assert!(departed);
-                node.gone.push(peer);
+                if departed {
+                    node.gone.push(peer);
+                }
             }
             Action::Publish(Change::Unsigned(_) | Change::UnsignedGone(_)) => {}
             Action::Reply { request, result } => {
