@@ -7,40 +7,32 @@ use std::{
 };
 
 use mosaik::PeerId;
-use serde::Serialize;
 
 use crate::host::Reading;
 
-/// How many hosts a table has room for.
-const ROWS: usize = 20;
+const HEADINGS: &str =
+    "NAME             PEER        LOAD1  LOAD5 LOAD15  MEM%  RX kB/s  TX kB/s   AGE";
 
 /// What is known of everyone.
 pub(crate) struct Board {
-    style: Style,
-    hosts: BTreeMap<PeerId, Host>,
+    json: bool,
+    /// Drawn in place; otherwise there is a line for every event.
+    table: bool,
     /// Lines of the table that is on the screen.
     drawn: usize,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Style {
-    /// A table that is drawn in place, for a terminal.
-    Table,
-    /// A line for every event, for a file or a pipe.
-    Lines,
-    /// The same as objects.
-    Json,
+    hosts: BTreeMap<PeerId, Host>,
 }
 
 struct Host {
     reading: Reading,
     at: Instant,
-    /// Bytes received and sent in a second.
-    rates: Option<(f64, f64)>,
+    /// Bytes per second.
+    received: Option<f64>,
+    sent: Option<f64>,
 }
 
 /// An event as JSON.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 struct Line<'a> {
     event: &'a str,
     #[serde(flatten)]
@@ -49,115 +41,91 @@ struct Line<'a> {
 
 impl Board {
     pub(crate) fn new(json: bool) -> Self {
-        let style = match json {
-            true => Style::Json,
-            false if io::stdout().is_terminal() => Style::Table,
-            false => Style::Lines,
-        };
-        Self { style, hosts: BTreeMap::new(), drawn: 0 }
+        let table = !json && io::stdout().is_terminal();
+        Self { json, table, drawn: 0, hosts: BTreeMap::new() }
     }
 
     /// A host has spoken, perhaps for the first time.
     pub(crate) fn reading(&mut self, reading: Reading) -> io::Result<()> {
         let peer = reading.peer;
-        let before = self.hosts.get(&peer);
-        let (rates, new) = (before.and_then(|host| host.rates(&reading)), before.is_none());
-        self.hosts.insert(peer, Host { reading, at: Instant::now(), rates });
-        let host = &self.hosts[&peer];
-        if new {
-            self.say("joined", host)?;
+        let before = self.hosts.remove(&peer);
+        let host = Host::new(reading, before.as_ref().map(|host| &host.reading));
+        if before.is_none() {
+            self.say("joined", &host)?;
         }
-        self.say("reading", host)
+        self.say("reading", &host)?;
+        self.hosts.insert(peer, host);
+        Ok(())
     }
 
-    /// A host is not there any more.
-    pub(crate) fn left(&mut self, peer: &PeerId) -> io::Result<()> {
-        self.hosts.remove(peer).map_or(Ok(()), |host| self.say("left", &host))
-    }
-
-    /// Those for whom this is not true are not there any more.
+    /// Those for whom this is not true have left.
     pub(crate) fn retain(&mut self, there: impl Fn(&PeerId) -> bool) -> io::Result<()> {
-        let gone: Vec<_> = self.hosts.keys().copied().filter(|peer| !there(peer)).collect();
-        gone.iter().try_for_each(|peer| self.left(peer))
+        let gone: Vec<_> = self.hosts.extract_if(.., |peer, _| !there(peer)).collect();
+        gone.iter().try_for_each(|(_, host)| self.say("left", host))
     }
 
     /// Brings the table up to date.
     pub(crate) fn draw(&mut self) -> io::Result<()> {
-        if self.style != Style::Table {
+        if !self.table {
             return Ok(());
         }
         let mut hosts: Vec<_> = self.hosts.values().collect();
-        hosts.sort_by_key(|host| (&host.reading.name, host.reading.peer));
-        let mut lines = vec![format!("\x1b[1m{HEADINGS}\x1b[0m")];
-        lines.extend(hosts.iter().take(ROWS).map(|host| match host.at.elapsed().as_secs() {
-            0..5 => host.row(),
-            _ => format!("\x1b[2m{}\x1b[0m", host.row()),
-        }));
-        if hosts.len() > ROWS {
-            lines.push(format!("and {} more", hosts.len() - ROWS));
-        }
-        // Back to the table's first line, and from there on everything anew.
-        let up = match std::mem::replace(&mut self.drawn, lines.len()) {
+        hosts.sort_by_key(|host| &host.reading.name);
+        let rows: String = hosts.iter().map(|host| format!("\n{}", host.row())).collect();
+        // Back to the headings, and from there on everything anew.
+        let back = match self.drawn {
             0 => String::new(),
-            drawn => format!("\x1b[{drawn}A\x1b[J"),
+            lines => format!("\x1b[{lines}A\x1b[J"),
         };
-        let mut out = io::stdout().lock();
-        writeln!(out, "{up}{}", lines.join("\n"))?;
-        out.flush()
+        self.drawn = hosts.len() + 1;
+        print(&format!("{back}\x1b[1m{HEADINGS}\x1b[0m{rows}"))
     }
 
     fn say(&self, event: &str, host: &Host) -> io::Result<()> {
-        let line = match self.style {
-            Style::Table => return Ok(()),
-            Style::Lines => format!("{event:<8} {}", host.row()),
-            Style::Json => serde_json::to_string(&Line { event, reading: &host.reading })?,
-        };
-        let mut out = io::stdout().lock();
-        writeln!(out, "{line}")?;
-        out.flush()
+        match (self.json, self.table) {
+            (true, _) => print(&serde_json::to_string(&Line { event, reading: &host.reading })?),
+            (_, true) => Ok(()),
+            _ => print(&format!("{event:<8} {}", host.row())),
+        }
     }
 }
 
-const HEADINGS: &str =
-    "NAME              PEER        LOAD1  LOAD5 LOAD15   MEM     RX/S     TX/S   AGE";
-
 impl Host {
-    fn rates(&self, next: &Reading) -> Option<(f64, f64)> {
-        let seconds = next.uptime - self.reading.uptime;
-        let rate = |old: Option<u64>, new: Option<u64>| {
-            Some(new?.saturating_sub(old?) as f64 / seconds).filter(|_| seconds > 0.0)
+    fn new(reading: Reading, before: Option<&Reading>) -> Self {
+        let rate = |of: fn(&Reading) -> Option<u64>| {
+            let seconds = reading.uptime - before?.uptime;
+            let bytes = of(&reading)?.saturating_sub(of(before?)?) as f64;
+            (seconds > 0.0).then_some(bytes / seconds)
         };
-        let received = rate(self.reading.received, next.received)?;
-        Some((received, rate(self.reading.sent, next.sent)?))
+        let (received, sent) = (rate(|r| r.received), rate(|r| r.sent));
+        Self { reading, at: Instant::now(), received, sent }
     }
 
     /// One line under the headings: 79 columns.
     fn row(&self) -> String {
-        let Reading { peer, name, load1, load5, load15, .. } = &self.reading;
-        // The name is whatever another host says it is, and may hold anything.
-        let name: String = name.chars().filter(|c| !c.is_control()).take(16).collect();
-        let peer = &peer.to_string()[..10];
-        let [load1, load5, load15] =
-            [load1, load5, load15].map(|load| shown(*load, |load| format!("{load:.2}")));
-        let memory = self.reading.memory_used.zip(self.reading.memory_total);
-        let memory = shown(memory, |(used, total)| format!("{}%", used * 100 / total.max(1)));
-        let received = shown(self.rates, |(received, _)| scaled(received));
-        let sent = shown(self.rates, |(_, sent)| scaled(sent));
-        let age = format!("{}s", self.at.elapsed().as_secs());
+        let now = &self.reading;
+        // The name is what another host says it is, and may hold anything.
+        let name: String = now.name.chars().filter(|c| !c.is_control()).take(16).collect();
+        let loads = [now.load1, now.load5, now.load15];
+        let [load1, load5, load15] = loads.map(|load| shown(load, 2));
+        let rates = [self.received, self.sent];
+        let [received, sent] = rates.map(|rate| shown(rate.map(|bytes| bytes / 1e3), 1));
         format!(
-            "{name:<16}  {peer:<10} {load1:>6} {load5:>6} {load15:>6} \
-             {memory:>5} {received:>8} {sent:>8} {age:>5}"
+            "{name:<16} {:.10} {load1:>6} {load5:>6} {load15:>6} {:>5} {received:>8} {sent:>8} \
+             {:>4}s",
+            now.peer.to_string(),
+            shown(now.memory, 0),
+            self.at.elapsed().as_secs()
         )
     }
 }
 
-fn shown<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
-    value.map_or_else(|| "-".to_owned(), show)
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
 }
 
-/// A number of bytes as people read it.
-fn scaled(bytes: f64) -> String {
-    let units = ["B", "kB", "MB", "GB"];
-    let step = (bytes.max(1.0).log10() / 3.0).min(3.0) as usize;
-    format!("{:.*} {}", usize::from(step > 0), bytes / 1000f64.powi(step as i32), units[step])
+fn shown(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
 }

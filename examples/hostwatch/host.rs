@@ -1,6 +1,6 @@
-//! What this host can say of itself. On systems without `/proc` that is less.
+//! What this host can say of itself; without `/proc` that is less.
 
-use std::{env, fs, time::Instant};
+use std::{fs, str::FromStr, time::Duration};
 
 use mosaik::PeerId;
 use serde::{Deserialize, Serialize};
@@ -14,63 +14,51 @@ pub(crate) struct Reading {
     pub(crate) load1: Option<f64>,
     pub(crate) load5: Option<f64>,
     pub(crate) load15: Option<f64>,
-    pub(crate) memory_total: Option<u64>,
-    pub(crate) memory_used: Option<u64>,
-    /// Bytes through all network interfaces but the loopback, since the host started.
+    /// The part of the memory that is in use, in percent.
+    pub(crate) memory: Option<f64>,
+    /// Bytes since the host started, through all network interfaces but the loopback.
     pub(crate) received: Option<u64>,
     pub(crate) sent: Option<u64>,
-    /// When this was, in seconds since its hostwatch started: rates are differences of readings.
+    /// Seconds since this hostwatch started; with the bytes of two readings it gives their rate.
     pub(crate) uptime: f64,
 }
 
 impl Reading {
-    pub(crate) fn take(peer: PeerId, name: &str, started: Instant) -> Self {
-        let (total, available) = (memory("MemTotal:"), memory("MemAvailable:"));
+    pub(crate) fn take(peer: PeerId, name: String, uptime: Duration) -> Self {
+        let loads = read("/proc/loadavg"); // 0.20 0.18 0.12 1/80 11206
+        let meminfo = read("/proc/meminfo"); // MemTotal:  1048576 kB
+        let memory = |what| meminfo.lines().find_map(|line| word(line.strip_prefix(what)?, 0));
+        let used = |(total, free): (f64, f64)| 100.0 * (1.0 - free / total);
+        // eth0: and the bytes received, seven numbers more, the bytes sent, …
+        let traffic = read("/proc/net/dev");
+        let interfaces = || traffic.lines().filter_map(|line| line.split_once(':'));
+        let bytes = |column| {
+            let outside = interfaces().filter(|(name, _)| name.trim() != "lo");
+            outside.filter_map(|(_, line)| word::<u64>(line, column)).reduce(|a, b| a + b)
+        };
         Self {
             peer,
-            name: name.to_owned(),
-            load1: load(0),
-            load5: load(1),
-            load15: load(2),
-            memory_total: total,
-            memory_used: total.zip(available).map(|(total, free)| total.saturating_sub(free)),
-            received: traffic(0),
-            sent: traffic(8),
-            uptime: started.elapsed().as_secs_f64(),
+            name,
+            load1: word(&loads, 0),
+            load5: word(&loads, 1),
+            load15: word(&loads, 2),
+            memory: memory("MemTotal:").zip(memory("MemAvailable:")).map(used),
+            received: bytes(0),
+            sent: bytes(8),
+            uptime: uptime.as_secs_f64(),
         }
     }
 }
 
 /// The name of this host.
 pub(crate) fn name() -> String {
-    let proc = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = proc.or_else(|| env::var("HOSTNAME").ok()).unwrap_or_default();
-    match name.trim() {
-        "" => "unnamed".to_owned(),
-        name => name.to_owned(),
-    }
+    word(&read("/proc/sys/kernel/hostname"), 0).unwrap_or_else(|| "unnamed".to_owned())
 }
 
-/// `/proc/loadavg`: `0.20 0.18 0.12 1/80 11206`.
-fn load(column: usize) -> Option<f64> {
-    let text = fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_whitespace().nth(column)?.parse().ok()
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
 }
 
-/// `/proc/meminfo`: lines like `MemTotal:  1048576 kB`. In bytes.
-fn memory(what: &str) -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(what))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-}
-
-/// `/proc/net/dev`: two lines of headings, then `eth0: ` and 16 numbers; the first is the bytes
-/// received, the ninth the bytes sent.
-fn traffic(column: usize) -> Option<u64> {
-    let text = fs::read_to_string("/proc/net/dev").ok()?;
-    let interfaces = text.lines().skip(2).filter_map(|line| line.split_once(':'));
-    let bytes = interfaces
-        .filter(|(name, _)| name.trim() != "lo")
-        .filter_map(|(_, numbers)| numbers.split_whitespace().nth(column)?.parse::<u64>().ok());
-    Some(bytes.sum())
+fn word<T: FromStr>(line: &str, column: usize) -> Option<T> {
+    line.split_whitespace().nth(column)?.parse().ok()
 }

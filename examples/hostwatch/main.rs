@@ -1,33 +1,24 @@
 //! Watches hosts: load, memory and traffic of every host on which this program runs.
 //!
-//! Nobody is told where the others are. Processes on one host find each other by themselves; one
-//! on another host is told about any of them, and learns of the rest:
+//! Processes on one host find each other. One on another host is told about any of them:
 //!
 //! ```text
 //! cargo run --example hostwatch -- --name alpha
-//! cargo run --example hostwatch -- --name beta
-//! cargo run --example hostwatch -- --name gamma --bootstrap <one of the lines that alpha printed>
+//! cargo run --example hostwatch -- --name beta --bootstrap <as alpha has printed it>
 //! ```
 
 mod board;
 mod host;
 
-use std::{
-    error::Error,
-    future::pending,
-    io,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{error::Error, io, pin::pin, time::Duration};
 
 use clap::Parser;
 use mosaik::{
     declare::stream,
-    discovery::{Config, EndpointAddr, Event, Lagged},
-    futures::StreamExt,
+    discovery::{Config, EndpointAddr, Event, RecvError},
     *,
 };
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{signal, time};
 
 use crate::{board::Board, host::Reading};
 
@@ -72,9 +63,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         network = network.with_secret_key(Digest::from(secret.as_str()));
     }
     let network = network.build().await?;
-    introduce(&network, &args);
+    let EndpointAddr { id, addrs } = network.local().addr();
+    eprintln!("{} is {id} in the network {:?}", args.name, args.network);
+    addrs.iter().for_each(|addr| eprintln!("--bootstrap {id}@{addr}"));
 
-    let result = watch(&network, &args).await;
+    let result = watch(&network, args).await;
     network.shutdown().await;
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -82,50 +75,39 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Says who we are and how others can find us.
-fn introduce(network: &Network, args: &Args) {
-    let EndpointAddr { id, addrs } = network.local().addr();
-    eprintln!("{} is {id} in the network {:?}", args.name, args.network);
-    for addr in addrs {
-        eprintln!("--bootstrap {id}@{addr}");
-    }
-}
-
 /// Publishes our readings and shows everyone's until it is told to stop.
-async fn watch(network: &Network, args: &Args) -> io::Result<()> {
+async fn watch(network: &Network, args: Args) -> io::Result<()> {
     let (me, discovery) = (network.local().id(), network.discovery());
     let mut events = discovery.events();
     let mut readings = Readings::consumer(network);
     let producer = Readings::producer(network);
 
     let mut board = Board::new(args.json);
-    let started = Instant::now();
-    let mut second = interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (started, mut second) = (time::Instant::now(), time::interval(Duration::from_secs(1)));
     let mut stop = pin!(told_to_stop(args.seconds));
     loop {
         tokio::select! {
             biased;
             result = &mut stop => return result,
-            event = events.next() => match event {
-                Some(Ok(Event::PeerDeparted(peer))) => board.left(&peer)?,
-                Some(Ok(_)) => {}
-                // We were too slow: what we missed is to be seen in the catalog.
-                Some(Err(Lagged(_))) => {
-                    let catalog = discovery.catalog();
-                    board.retain(|peer| catalog.get(peer).is_some())?;
-                }
-                None => return Ok(()),
-            },
+            event = events.recv() => {
+                let gone = match event {
+                    Ok(Event::PeerDeparted(peer)) => Some(peer),
+                    Err(RecvError::Closed) => return Ok(()),
+                    // If we were too slow for some events, the catalog tells what they did.
+                    _ => None,
+                };
+                let there = discovery.catalog();
+                board.retain(|peer| Some(*peer) != gone && there.get(peer).is_some())?;
+            }
             _ = second.tick() => {
-                let reading = Reading::take(me, &args.name, started);
+                let reading = Reading::take(me, args.name.clone(), started.elapsed());
                 board.reading(reading.clone())?;
                 board.draw()?;
                 // Nobody may be listening, which is no reason to wait.
                 let _ = producer.try_send(reading);
             }
             Some(reading) = readings.next() => {
-                // The last words of a host that has left come to nothing.
+                // What a host said before it left may arrive after that.
                 if reading.peer != me && discovery.catalog().get(&reading.peer).is_some() {
                     board.reading(reading)?;
                 }
@@ -136,27 +118,13 @@ async fn watch(network: &Network, args: &Args) -> io::Result<()> {
 
 /// Resolves at Ctrl-C, at SIGTERM, and when the time is over.
 async fn told_to_stop(seconds: Option<u64>) -> io::Result<()> {
-    let time_over = async {
-        match seconds {
-            Some(seconds) => sleep(Duration::from_secs(seconds)).await,
-            None => pending().await,
-        }
-    };
+    #[cfg(unix)]
+    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+    #[cfg(not(unix))]
+    let mut terminate = signal::windows::ctrl_close()?;
     tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        result = terminated() => result,
-        () = time_over => Ok(()),
+        result = signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+        () = time::sleep(seconds.map_or(Duration::MAX, Duration::from_secs)) => Ok(()),
     }
-}
-
-#[cfg(unix)]
-async fn terminated() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    signal(SignalKind::terminate())?.recv().await;
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn terminated() -> io::Result<()> {
-    pending().await
 }
