@@ -247,10 +247,15 @@ impl Discovery {
                 self.outlets.remove(&link);
             }
             Event::Command { request, command } => self.command(request, command, step),
+            Event::Frame { peer, link, kind, payload } => {
+                // Two that leave together: each takes the other's farewell as the end of the link.
+                if Message::decode(kind, &payload).is_ok_and(|m| m.is_farewell_of(&peer)) {
+                    step.out.push(Action::Retire(link));
+                }
+            }
             Event::Local(_)
             | Event::Connected { .. }
             | Event::Unreachable { .. }
-            | Event::Frame { .. }
             | Event::Found(_)
             | Event::Cancel(_)
             | Event::Depart(_) => {}

@@ -96,6 +96,15 @@ pub(super) enum Message {
 }
 
 impl Message {
+    /// True if the sender says in it that it leaves.
+    pub(super) fn is_farewell_of(&self, sender: &PeerId) -> bool {
+        let farewell = |item: &Item| match item {
+            Item::Tombstone(tombstone) => tombstone.peer() == *sender && tombstone.verify(),
+            Item::Entry(_) => false,
+        };
+        matches!(self, Self::Items(items) if items.iter().any(farewell))
+    }
+
     /// Reads a frame. Everything in it must be of the layout, up to the last byte (DISC-22).
     pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Self, DecodeError> {
         match kind {
