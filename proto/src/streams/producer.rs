@@ -322,7 +322,7 @@ impl Producer {
             || window.bytes - self.window.bytes >= half.bytes / 4
             || self.window.items <= self.offered.items
             || self.window.bytes <= self.offered.bytes;
-        if grown && window != self.window {
+        if grown && !self.closing && window != self.window {
             self.window = window;
             let Credit { items, bytes } = window;
             cx.out.push(Action::Window { producer: self.id, items, bytes });
