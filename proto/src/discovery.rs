@@ -83,7 +83,12 @@ mod tombstone;
 mod vocabulary;
 mod wants;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use bytes::Bytes;
 
 pub use self::{
     address::{EndpointAddr, ParseEndpointAddrError},
@@ -143,6 +148,8 @@ pub struct Discovery {
     started: bool,
     sought: bool,
     departing: bool,
+    /// Our tombstone as a frame, while departing.
+    farewell: Bytes,
     departed: bool,
 }
 
@@ -182,6 +189,7 @@ impl Discovery {
             started: false,
             sought: false,
             departing: false,
+            farewell: Bytes::new(),
             departed: false,
         };
         discovery.sought = discovery.config.no_automatic_bootstrap;
@@ -253,8 +261,12 @@ impl Discovery {
                     step.out.push(Action::Retire(link));
                 }
             }
+            // Who comes in the last moment is told as well.
+            Event::Connected { peer, link, .. } => {
+                self.outlets.insert(link, Outlet::new(peer, step.now.mono));
+                self.say_farewell(link, step);
+            }
             Event::Local(_)
-            | Event::Connected { .. }
             | Event::Unreachable { .. }
             | Event::Found(_)
             | Event::Cancel(_)
@@ -380,17 +392,23 @@ impl Discovery {
         self.timers = TimerQueue::new();
         self.refuse_requests(step);
         self.rounds.clear();
-        let payload = wire::encode(&frames::Item::Tombstone(tombstone.clone()));
-        for (link, outlet) in &mut self.outlets {
-            outlet.clear();
-            outlet.sent(&payload);
-            let payload = payload.clone();
-            step.out.push(Action::Send { link: *link, kind: frames::ITEMS, payload });
+        self.farewell = wire::encode(&frames::Item::Tombstone(tombstone.clone()));
+        for link in self.outlets.keys().copied().collect::<Vec<_>>() {
+            self.say_farewell(link, step);
         }
         if self.outlets.is_empty() {
             self.departed(step);
         } else {
             self.timers.set(Timer::Farewell, Some(step.now.mono + limits::FAREWELL));
+        }
+    }
+
+    fn say_farewell(&mut self, link: LinkId, step: &mut Step<'_>) {
+        let payload = self.farewell.clone();
+        if let Some(outlet) = self.outlets.get_mut(&link) {
+            outlet.clear();
+            outlet.sent(&payload);
+            step.out.push(Action::Send { link, kind: frames::ITEMS, payload });
         }
     }
 
