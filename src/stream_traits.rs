@@ -50,7 +50,6 @@ impl<D: Datum> ProducerDef<D> {
     }
 
     /// Configures the producer on a node.
-    #[must_use]
     pub fn open<'a>(&self, network: &'a Network) -> producer::Builder<'a, D> {
         network.streams().producer_of(self.0)
     }
@@ -68,7 +67,6 @@ impl<D: Datum> ConsumerDef<D> {
     }
 
     /// Configures a consumer on a node.
-    #[must_use]
     pub fn open<'a>(&self, network: &'a Network) -> consumer::Builder<'a, D> {
         network.streams().consumer_of(self.0)
     }

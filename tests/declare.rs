@@ -1,11 +1,11 @@
 //! Streams declared with `stream!`, against the live facade.
+#![allow(missing_docs, unreachable_pub, dead_code, missing_debug_implementations)]
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
-use futures::{SinkExt as _, StreamExt as _};
 use mosaik::{
     declare::stream,
     discovery::PeerEntry,
@@ -116,7 +116,7 @@ async fn attributes_and_visibilities() {
 stream!(pub producer OnlyProducer = u64, "declare.one-side", max_consumers: 3,
     producer require: |_| ignored, consumer backoff: ignored);
 stream!(consumer OnlyConsumer = u64, "declare.one-side", max_consumers: ignored,
-    criteria: streams::Criteria::default());
+    criteria: Criteria::default());
 
 #[tokio::test]
 async fn one_side() {
@@ -175,7 +175,7 @@ static SETTING: Hits = Hits::new();
 stream!(Configured = u8, "declare.configured",
     max_consumers: SETTING.count(7), producer buffer_size: SETTING.count(64),
     disconnect_lagging: SETTING.count(false),
-    consumer criteria: SETTING.count(streams::Criteria::default()));
+    consumer criteria: SETTING.count(Criteria::default()));
 static WHEN: Hits = Hits::new();
 stream!(Eager = u8, "declare.eager", producer online_when: |c| WHEN.count(c.minimum_of(0)));
 
@@ -245,7 +245,7 @@ async fn end_to_end() {
     soon(a.discovery().sync_with(b.local().addr())).await.expect("a knows b");
     soon(b.discovery().sync_with(a.local().addr())).await.expect("b knows a");
 
-    let mut producer = soon(producer).await.expect("a producer");
+    let producer = soon(producer).await.expect("a producer");
     let mut consumer = soon(consumer).await.expect("a consumer");
     soon(producer.send(7)).await.expect("sent");
     assert_eq!(soon(consumer.next()).await, Some(7));

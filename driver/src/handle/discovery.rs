@@ -80,7 +80,7 @@ impl Discovery {
 
     /// Merges an entry that came some other way. True if it is new or newer, and shown at once.
     pub fn feed(&self, entry: SignedPeerEntry) -> bool {
-        let ours = entry.network_id() == &self.shared.network && entry.id() != self.shared.me;
+        let ours = *entry.network_id() == self.shared.network && entry.id() != self.shared.me;
         let drift = entry.wall().ahead_of(self.shared.clock.now().wall);
         let drifted = drift > limits::DRIFT_MAX.as_millis() as i64;
         let taken =
@@ -95,7 +95,7 @@ impl Discovery {
     /// whose signed entry is known.
     pub fn insert(&self, entry: impl Into<PeerEntry>) -> bool {
         let entry = entry.into();
-        let ours = entry.network_id() == &self.shared.network && entry.id() != self.shared.me;
+        let ours = *entry.network_id() == self.shared.network && entry.id() != self.shared.me;
         let room = self.catalog().unsigned_peers().count() < limits::UNSIGNED_PEERS;
         let taken = ours && room && self.shared.catalog.insert(&entry);
         if taken {

@@ -91,13 +91,11 @@ impl Streams {
     }
 
     /// Configures a producer.
-    #[must_use]
     pub fn producer<D: Datum>(&self) -> ProducerBuilder<'_, D> {
         self.producer_of(StreamDef::new())
     }
 
     /// Configures a producer of a defined stream.
-    #[must_use]
     pub fn producer_of<D: Datum>(&self, stream: StreamDef<D>) -> ProducerBuilder<'_, D> {
         let id = stream.stream_id.unwrap_or_else(D::derived_stream_id);
         ProducerBuilder {
@@ -115,13 +113,11 @@ impl Streams {
     }
 
     /// Configures a consumer.
-    #[must_use]
     pub fn consumer<D: Datum>(&self) -> ConsumerBuilder<'_, D> {
         self.consumer_of(StreamDef::new())
     }
 
     /// Configures a consumer of a defined stream.
-    #[must_use]
     pub fn consumer_of<D: Datum>(&self, stream: StreamDef<D>) -> ConsumerBuilder<'_, D> {
         let id = stream.stream_id.unwrap_or_else(D::derived_stream_id);
         ConsumerBuilder { streams: self, config: ConsumerConfig::new(id), datum: PhantomData }

@@ -205,11 +205,8 @@ mod tests {
             let mut cuts = cuts.iter().cycle();
             while !rest.is_empty() {
                 let mut chunk = rest.split_to(rest.len().min(*cuts.next().unwrap()));
-                loop {
-                    match reader.read(&mut chunk, limit).unwrap() {
-                        Some(frame) => got.push((frame.kind, frame.payload.to_vec())),
-                        None => break,
-                    }
+                while let Some(frame) = reader.read(&mut chunk, limit).unwrap() {
+                    got.push((frame.kind, frame.payload.to_vec()));
                 }
             }
             prop_assert_eq!(got, frames);
