@@ -19,8 +19,8 @@ pub(crate) mod link;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex},
+    pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -50,7 +50,6 @@ use crate::{
         shared::{Clock, Life, Shared},
     },
     runtime::{Runtime, Timer},
-    sync::cell::lock,
     transport::Transport,
 };
 
@@ -58,6 +57,8 @@ use crate::{
 const TURNS: usize = 64;
 /// Batches taken from one producer per turn.
 const BATCHES: usize = 4;
+/// Time for the transport to say its goodbyes, after the node said its own.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(500);
 /// How often a link in use is asked for its round-trip time.
 const RTT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -136,7 +137,8 @@ struct Task<R: Runtime, T> {
     changes: BTreeMap<Owner, Vec<Change>>,
     books: Books,
     record: Record,
-    publication: Publication,
+    /// `None` once the node has stopped.
+    publication: Option<Publication>,
     look: Option<Look>,
     stopped: bool,
 }
@@ -164,7 +166,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
             changes: BTreeMap::new(),
-            publication: books.publish(record.clone()),
+            publication: Some(books.publish(record.clone())),
             record,
             look: None,
             books,
@@ -217,7 +219,13 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     fn on_local_entry(&mut self, entry: &SignedPeerEntry) {
         if self.record.addrs != entry.address().addrs {
             self.record.addrs = entry.address().addrs.clone();
-            self.publication.update(self.record.clone());
+            self.publish_record();
+        }
+    }
+
+    fn publish_record(&self) {
+        if let Some(publication) = &self.publication {
+            publication.update(self.record.clone());
         }
     }
 
@@ -340,7 +348,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     /// Lists us in the address books and looks there for others.
     fn seek(&mut self) {
         self.record.network = Some(self.shared.network);
-        self.publication.update(self.record.clone());
+        self.publish_record();
         if self.look.is_none() {
             let shared = Arc::downgrade(&self.shared);
             let found = Arc::new(move |peers| {
@@ -358,16 +366,17 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             return;
         }
         self.look = None;
-        self.shared.replies.close();
-        self.shared.streams.end();
-        self.shared.events.close();
+        self.shared.end();
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
-        let publication =
-            Mutex::new(Some(std::mem::replace(&mut self.publication, Publication::new(Withdrawn))));
+        let publication = self.publication.take();
+        let mut timer = self.runtime.timer();
+        timer.arm(Some(self.runtime.now().mono + LAST_WORDS));
         self.runtime.spawn(async move {
-            drop(lock(&publication).take());
+            drop(publication);
             transport.close(CloseCode::GRACEFUL_SHUTDOWN);
-            transport.drained().await;
+            let drained = pin!(transport.drained());
+            let patience = std::future::poll_fn(move |cx| timer.poll_fired(cx));
+            futures_util::future::select(drained, patience).await;
             shared.life.change(|life| *life = Life::Stopped);
         });
     }
@@ -390,12 +399,15 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     }
 }
 
-/// In the place of a publication that was taken.
-#[derive(Debug)]
-struct Withdrawn;
-
-impl crate::book::Published for Withdrawn {
-    fn update(&self, _: Record) {}
+/// If the loop dies before the node has stopped, by a bug or with its runtime, every handle still
+/// resolves.
+impl<R: Runtime, T> Drop for Task<R, T> {
+    fn drop(&mut self) {
+        if !self.stopped {
+            self.shared.end();
+            self.shared.life.change(|life| *life = Life::Stopped);
+        }
+    }
 }
 
 impl<R: Runtime, T: Transport> Unpin for Task<R, T> {}

@@ -13,7 +13,7 @@ use mosaik_proto::{
         SignedPeerEntry, Tombstone,
     },
     ids::RequestId,
-    limits, node,
+    node,
     time::Now,
 };
 
@@ -201,6 +201,13 @@ impl Shared {
         }
     }
 
+    /// The loop has ended: every handle resolves.
+    pub(crate) fn end(&self) {
+        self.replies.close();
+        self.streams.end();
+        self.events.close();
+    }
+
     fn post(&self, change: impl FnOnce(&mut Host)) {
         change(&mut lock(&self.host));
         if self.queued.raise() {
@@ -231,5 +238,3 @@ impl Shared {
         self.post(|_| {});
     }
 }
-
-const _: () = assert!(limits::REQUESTS > 0);
