@@ -84,6 +84,8 @@ enum Timer {
     Dial(PeerId),
     /// Close this link if it is still not needed.
     Idle(LinkId),
+    /// Close this link, whose peer said farewell.
+    Retire(LinkId),
 }
 
 #[derive(Debug)]
@@ -227,6 +229,7 @@ impl Links {
         let Some(state) = self.links.remove(&link) else { return };
         self.timers.cancel(&Timer::Handshake(link));
         self.timers.cancel(&Timer::Idle(link));
+        self.timers.cancel(&Timer::Retire(link));
         for (channel, protocol) in self.channels.close_link(link) {
             if protocol != Protocol::Control {
                 out.push(Action::ChannelDown { channel, protocol, reason });
@@ -379,7 +382,7 @@ impl Links {
             }
             None => {
                 if let Some(link) = self.channels.close(channel) {
-                    self.consider_idle(env, link);
+                    self.channel_ended(env, link, out);
                 }
             }
         }
@@ -482,7 +485,7 @@ impl Links {
     fn on_retire(&mut self, env: Env<'_>, link: LinkId, out: &mut Outbox<Action>) {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.retiring = true;
-        self.timers.set(Timer::Idle(link), Some(env.now.mono + limits::FAREWELL));
+        self.timers.set(Timer::Retire(link), Some(env.now.mono + limits::FAREWELL));
         self.channel_ended(env, link, out);
     }
 
@@ -520,9 +523,7 @@ impl Links {
         while let Some(timer) = self.timers.pop_due(env.now.mono) {
             match timer {
                 Timer::Handshake(link) => self.close(env, link, CloseCode::TIMEOUT, out),
-                Timer::Idle(link) if self.links.get(&link).is_some_and(|state| state.retiring) => {
-                    self.close(env, link, CloseCode::GRACEFUL_SHUTDOWN, out);
-                }
+                Timer::Retire(link) => self.close(env, link, CloseCode::GRACEFUL_SHUTDOWN, out),
                 Timer::Idle(link) => {
                     if self.links.get(&link).is_some_and(|state| self.is_idle(link, state)) {
                         self.close(env, link, CloseCode::IDLE, out);
