@@ -2,7 +2,7 @@
 
 pub use mosaik_proto::{
     ids::StreamId,
-    streams::{ConsumerConfig, Criteria, Predicate, ProducerConfig, State},
+    streams::{Backoff, ConsumerConfig, Criteria, Predicate, ProducerConfig, State},
 };
 
 pub use crate::handle::{

@@ -70,8 +70,8 @@ use bytes::Bytes;
 pub use self::{
     condition::Condition,
     vocabulary::{
-        Action, Change, ConsumerConfig, Counter, Criteria, Delivery, Env, Event, Owner, Predicate,
-        ProducerConfig, State,
+        Action, Backoff, Change, ConsumerConfig, Counter, Criteria, Delivery, Env, Event, Owner,
+        Predicate, ProducerConfig, State,
     },
 };
 use self::{

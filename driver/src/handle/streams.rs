@@ -16,7 +16,7 @@ use mosaik_proto::{
     discovery::{PeerEntry, PeerInfo},
     ids::{ConsumerId, ProducerId, StreamId, TicketClass, UniqueId},
     limits,
-    streams::{ConsumerConfig, Criteria, ProducerConfig},
+    streams::{Backoff, ConsumerConfig, Criteria, ProducerConfig},
     tickets::{Expiration, InvalidTicket, TicketValidator},
     time::UnixMillis,
 };
@@ -276,6 +276,12 @@ impl<D: Datum> ConsumerBuilder<'_, D> {
     /// What to see of the stream. Reserved: everything.
     pub const fn with_criteria(mut self, criteria: Criteria) -> Self {
         self.config.criteria = criteria;
+        self
+    }
+
+    /// How soon a producer that refused is tried again.
+    pub const fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = backoff;
         self
     }
 

@@ -8,7 +8,7 @@ use alloc::{
 use bytes::Bytes;
 
 use super::{
-    Action, Change, ConsumerConfig, Counter, Delivery, Owner, State,
+    Action, Backoff, Change, ConsumerConfig, Counter, Delivery, Owner, State,
     context::{Cx, Route, Timer},
     frames::{self, Credit, Position},
     incoming::{Arrival, Incoming, Phase, Violation},
@@ -324,9 +324,9 @@ impl Consumer {
             incoming.phase = Phase::Unlinked;
             return self.leave(peer, CloseCode::CANCELLED, cx);
         }
-        let doubled = limits::RESUBSCRIBE_MIN * (1 << incoming.failures.min(8));
-        let wait = cx.shared.rng.jittered(doubled.min(limits::RESUBSCRIBE_MAX), 4);
-        let wait = wait.max(limits::RESUBSCRIBE_MIN);
+        let Backoff { min, max } = self.config.backoff;
+        let doubled = min.saturating_mul(1 << incoming.failures.min(8));
+        let wait = cx.shared.rng.jittered(doubled.min(max), 4).max(min);
         incoming.failures = incoming.failures.saturating_add(1);
         let at = cx.now() + wait;
         incoming.phase = Phase::Waiting;

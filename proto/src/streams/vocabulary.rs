@@ -127,6 +127,22 @@ impl fmt::Debug for ProducerConfig {
     }
 }
 
+/// How long a consumer waits before it tries a producer again that refused it or cut it off. The
+/// wait doubles from `min` to `max`, with jitter; a change of the producer's entry ends it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first wait.
+    pub min: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: limits::RESUBSCRIBE_MIN, max: limits::RESUBSCRIBE_MAX }
+    }
+}
+
 /// How one local consumer behaves.
 #[derive(Clone)]
 pub struct ConsumerConfig {
@@ -140,6 +156,8 @@ pub struct ConsumerConfig {
     pub validators: Vec<Arc<dyn TicketValidator>>,
     /// When the consumer counts as online.
     pub online_when: Condition,
+    /// How soon a producer that refused is tried again.
+    pub backoff: Backoff,
     /// Items that each producer may send ahead.
     pub window_items: u64,
     /// Bytes that each producer may send ahead.
@@ -156,6 +174,7 @@ impl ConsumerConfig {
             require: Predicate::everybody(),
             validators: Vec::new(),
             online_when: Condition::at_least(0),
+            backoff: Backoff::default(),
             window_items: limits::WINDOW_ITEMS,
             window_bytes: limits::WINDOW_BYTES,
         }
