@@ -163,7 +163,6 @@ async fn calls_are_sent_between_threads() {
 }
 
 /// Everything of the prelude means what it means without us.
-#[expect(clippy::useless_vec, reason = "it is the point")]
 #[test]
 fn the_glob_shadows_nothing() -> Result<(), String> {
     let all: Vec<u8> = vec![1];

@@ -36,7 +36,11 @@ async fn every_sync_carries_what_was_said_before() -> anyhow::Result<()> {
     let [a, b] = nodes().await;
     for round in 0..20 {
         let tag = Tag::from_u64(round);
-        if round % 2 == 0 { a.discovery().add_tags(tag)? } else { b.discovery().add_tags(tag)? }
+        if round % 2 == 0 {
+            a.discovery().add_tags(tag)?
+        } else {
+            b.discovery().add_tags(tag)?
+        }
         soon(a.discovery().sync_with(b.local().addr())).await?;
         for (x, y) in [(&a, &b), (&b, &a)] {
             let seen = x.discovery().catalog().get(&y.local().id()).cloned().expect("known");

@@ -28,8 +28,11 @@ fn text_becomes_an_id() {
     assert_eq!(UniqueId::from(HEX).to_string(), HEX);
     assert_eq!(UniqueId::from(HEX.to_uppercase().as_str()).to_string(), HEX);
     assert_eq!(UniqueId::from(HEX.as_bytes()).to_string(), HEX);
-    assert_eq!(UniqueId::from(&HEX[1..]), UniqueId::hash(HEX[1..].as_bytes()));
-    assert_eq!(UniqueId::from(&*HEX.replace('a', "g")), UniqueId::hash(HEX.replace('a', "g").as_bytes()));
+    assert_eq!(UniqueId::from(&HEX[1..]), UniqueId::hash(&HEX.as_bytes()[1..]));
+    assert_eq!(
+        UniqueId::from(&*HEX.replace('a', "g")),
+        UniqueId::hash(HEX.replace('a', "g").as_bytes())
+    );
     let raw = [7; 32];
     assert_eq!(UniqueId::from(&raw[..]), UniqueId::hash(&raw), "raw bytes are hashed");
     assert_eq!(UniqueId::from_bytes(raw).as_bytes(), &raw);
@@ -140,7 +143,8 @@ fn peers_are_parsed() {
 
     let addr: EndpointAddr = peer.into();
     assert_eq!(addr.to_string(), peer.to_string());
-    for text in [format!("{peer}"), format!("{peer}@127.0.0.1:9"), format!("{peer}@1.2.3.4:5,[::1]:6")]
+    for text in
+        [format!("{peer}"), format!("{peer}@127.0.0.1:9"), format!("{peer}@1.2.3.4:5,[::1]:6")]
     {
         let addr: EndpointAddr = text.parse().expect("an address");
         assert_eq!((addr.id, addr.to_string()), (peer, text));
@@ -180,7 +184,7 @@ async fn inference() {
     let second = producer.when().subscribed().with_tags(id!("a")).with_tags(vec!["a", "b"]);
     assert!(!first.is_condition_met() && !second.is_condition_met());
     let set: BTreeSet<Tag> = ["x".into(), "y".into()].into();
-    network.discovery().add_tags(&*"x").unwrap();
+    network.discovery().add_tags("x").unwrap();
     network.discovery().add_tags(set).unwrap();
     network.discovery().remove_tags(["x", "y"]).unwrap();
     assert_eq!(network.discovery().me().tags().len(), 5);

@@ -268,7 +268,10 @@ async fn channels_tell_who_and_how_much() -> anyhow::Result<()> {
     }
     assert_eq!((consumer.stats().datums(), consumer.stats().bytes()), (4, 4 * size));
     let shown = consumer.stats().to_string();
-    assert!(shown.starts_with("uptime: ") && shown.ends_with(", datums: 4, bytes: 28 B"), "{shown}");
+    assert!(
+        shown.starts_with("uptime: ") && shown.ends_with(", datums: 4, bytes: 28 B"),
+        "{shown}"
+    );
     assert!(of_consumer.stats().uptime().is_some());
 
     let (over, other) = (of_producer.disconnected(), of_consumer.disconnected());
@@ -299,7 +302,7 @@ impl Datum for Even {
     type DecodeError = Odd;
 
     fn encode(&self) -> Result<Bytes, Odd> {
-        if self.0 % 2 == 0 { Ok(self.0.to_be_bytes().to_vec().into()) } else { Err(Odd) }
+        if self.0.is_multiple_of(2) { Ok(self.0.to_be_bytes().to_vec().into()) } else { Err(Odd) }
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Odd> {
@@ -354,8 +357,11 @@ async fn large_items() -> anyhow::Result<()> {
         assert!(got == item, "{size} bytes arrived differently");
     }
     let error = producer.send(vec![0; 9 * MIB]).await.expect_err("above the limit");
-    assert!(matches!(&error, producer::Error::TooLarge(item, bytes)
-        if item.len() == 9 * MIB && *bytes > 9 * MIB), "{error:?}");
+    assert!(
+        matches!(&error, producer::Error::TooLarge(item, bytes)
+        if item.len() == 9 * MIB && *bytes > 9 * MIB),
+        "{error:?}"
+    );
     soon(producer.send(vec![1])).await?;
     assert_eq!(soon(consumer.next()).await, Some(vec![1]));
     Ok(())

@@ -29,10 +29,7 @@ pub(crate) fn soon<T>(what: impl Future<Output = T>) -> impl Future<Output = T> 
 
 /// Waits for so long.
 #[track_caller]
-pub(crate) fn within<T>(
-    limit: Duration,
-    what: impl Future<Output = T>,
-) -> impl Future<Output = T> {
+pub(crate) fn within<T>(limit: Duration, what: impl Future<Output = T>) -> impl Future<Output = T> {
     let at = Location::caller();
     async move {
         match tokio::time::timeout(limit, what).await {
@@ -189,7 +186,11 @@ impl TicketValidator for Pass {
         self.class.derive(self.secret.to_le_bytes())
     }
 
-    fn validate(&self, ticket: &[u8], _: &discovery::PeerEntry) -> Result<Expiration, InvalidTicket> {
+    fn validate(
+        &self,
+        ticket: &[u8],
+        _: &discovery::PeerEntry,
+    ) -> Result<Expiration, InvalidTicket> {
         let text = std::str::from_utf8(ticket).map_err(|_| InvalidTicket)?;
         let (secret, at) = text.split_once(':').ok_or(InvalidTicket)?;
         if secret != self.secret.to_string() {
