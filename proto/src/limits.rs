@@ -57,8 +57,11 @@ pub const FULL_MESH_PEERS: usize = 32;
 pub const RANDOM_LINKS: usize = 6;
 /// How long a peer that cannot be reached any more stays in the catalog.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
-/// First wait before a peer that was given up is dialled again; doubles up to [`REVIVE_MAX`].
-pub const REVIVE_MIN: Duration = Duration::from_secs(60);
+/// Shortest first wait before a peer that was given up is dialled again: a second for each peer that
+/// is known, from here up to [`REVIVE_MANY`]; doubles up to [`REVIVE_MAX`].
+pub const REVIVE_MIN: Duration = Duration::from_secs(5);
+/// Longest first wait: in a large network the deaths of an hour must not cost much.
+pub const REVIVE_MANY: Duration = Duration::from_secs(60);
 /// Longest wait between dials to a peer that was given up.
 pub const REVIVE_MAX: Duration = Duration::from_secs(600);
 /// Suspicions of others that a node checks per second, by dialling the suspect itself.

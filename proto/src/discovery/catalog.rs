@@ -203,6 +203,14 @@ impl Catalog {
         record.down.map(|_| record.rank().0)
     }
 
+    /// Where a peer that this node gave up was last known to be.
+    pub(super) fn last_addrs(&self, peer: &PeerId) -> alloc::vec::Vec<core::net::SocketAddr> {
+        match self.records.get(peer).map(|record| &record.held) {
+            Some(Held::Entry(entry)) => entry.address().addrs.iter().copied().collect(),
+            Some(Held::Tombstone(_) | Held::Floor(_)) | None => alloc::vec::Vec::new(),
+        }
+    }
+
     /// When the version of a peer's entry last advanced here.
     #[must_use]
     pub fn since(&self, peer: &PeerId) -> Option<Instant> {

@@ -271,7 +271,8 @@ impl Discovery {
         down.tried = step.now.mono;
         self.timers.cancel(&Timer::Redial(peer));
         self.timers.set(Timer::Redialled(peer), Some(step.now.mono + limits::ATTEMPT));
-        self.wants.add(peer, Why::Revive, Vec::new(), step.out);
+        // Its entry is hidden, so links would not know where it was.
+        self.wants.add(peer, Why::Revive, self.catalog.last_addrs(&peer), step.out);
     }
 
     /// The attempt did not help.
@@ -296,7 +297,9 @@ impl Discovery {
         }
         let now = step.now.mono;
         let storm = now < self.liveness.storm_until;
-        let wait = if storm { limits::REVIVE_STORM } else { limits::REVIVE_MIN };
+        let known = Duration::from_secs(self.catalog.signed_count() as u64);
+        let calm = known.clamp(limits::REVIVE_MIN, limits::REVIVE_MANY);
+        let wait = if storm { calm.min(limits::REVIVE_STORM) } else { calm };
         self.liveness.down.insert(peer, Down { wait, trying: false, tried: now });
         let wait = self.rng.jittered(wait, 8);
         self.timers.set(Timer::Redial(peer), Some(now + wait));

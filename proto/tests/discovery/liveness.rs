@@ -141,6 +141,22 @@ fn disc_38_a_peer_given_up_revives_by_link_or_by_a_higher_version() {
     assert!((0..3).all(|n| world.sees(n, 3)));
 }
 
+/// A peer that was given up is hidden, so links cannot look its addresses up: discovery tells them.
+#[test]
+fn disc_38_a_peer_given_up_is_sought_where_it_was() {
+    let mut world = mesh(3);
+    let lost = world.id(2);
+    world.edit(2, "here");
+    world.run_for(Duration::from_millis(50));
+    world.partition(&[2], &[0, 1], true);
+    world.run_for(Duration::from_secs(8));
+    assert_eq!(world.nodes[0].gone, [lost]);
+    world.nodes[0].sought.clear();
+    // A small network does not wait a minute.
+    world.run_for(limits::REVIVE_MIN * 2);
+    assert_eq!(world.nodes[0].sought[&lost], [([10, 0, 0, 1], 3).into()]);
+}
+
 /// D13: a partition heals through one link; hearsay of life is checked by dialling.
 #[test]
 fn disc_33_a_healed_partition_becomes_one_again() {

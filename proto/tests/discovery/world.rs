@@ -54,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) sent: BTreeMap<u8, usize>,
     pub(crate) closes: Vec<CloseCode>,
     pub(crate) wants: usize,
+    /// Where links were last told to look for a peer, besides in its visible entry.
+    pub(crate) sought: BTreeMap<PeerId, Vec<core::net::SocketAddr>>,
     pub(crate) bytes: usize,
 }
 
@@ -130,6 +132,7 @@ impl World {
             sent: BTreeMap::new(),
             closes: Vec::new(),
             wants: 0,
+            sought: BTreeMap::new(),
             bytes: 0,
         };
         if n < self.nodes.len() {
@@ -176,6 +179,7 @@ impl World {
         let wall = self.clock().wall;
         let changed = self.nodes[n].local.edit(wall, |draft| {
             draft.tags().insert(tag.into());
+            draft.addrs().insert(([10, 0, 0, 1], n as u16 + 1).into());
         });
         assert!(changed.unwrap());
         let entry = self.nodes[n].local.signed().clone();
@@ -301,8 +305,9 @@ impl World {
     fn act(&mut self, n: usize, action: Action) {
         let node = &mut self.nodes[n];
         match action {
-            Action::Want { peer, .. } => {
+            Action::Want { peer, addrs } => {
                 node.wants += 1;
+                node.sought.insert(peer, addrs);
                 node.wanted.insert(peer);
                 self.push(LATENCY, Due::Dial(n, peer));
             }
