@@ -30,6 +30,8 @@ pub(super) struct Outgoing {
     pub(super) channel: ChannelId,
     pub(super) reader: FrameReader,
     pub(super) cursor: Cursor,
+    /// The sequence number that the consumer waits for.
+    expected: u64,
     window: Credit,
     granted: Credit,
     /// Holds the producer when it is behind. Not before it could take anything (STR-08).
@@ -48,6 +50,8 @@ pub(super) struct Outgo {
     pub(super) body: bytes::Bytes,
     pub(super) items: u32,
     pub(super) payload: u64,
+    /// The first and last item in front of it that left the tail before they could be sent.
+    pub(super) gap: Option<(u64, u64)>,
 }
 
 impl Outgoing {
@@ -66,6 +70,7 @@ impl Outgoing {
             channel,
             reader,
             cursor,
+            expected: cursor.seq,
             window: subscribe.window,
             granted: Credit::default(),
             holds: false,
@@ -108,11 +113,13 @@ impl Outgoing {
         // STR-06: with half the window free, an item of any size goes, alone.
         let force = bytes >= half(self.window.bytes);
         let slice = log.take(&mut self.cursor, items, bytes, force)?;
+        let gap = (slice.first > self.expected).then(|| (self.expected, slice.first - 1));
+        self.expected = self.cursor.seq;
         let head = frames::items_head(slice.first, slice.items, slice.data.len());
         self.sent.items += u64::from(slice.items);
         self.sent.bytes += slice.payload;
         self.debt += (head.len() + slice.data.len()) as u64;
-        Some(Outgo { head, body: slice.data, items: slice.items, payload: slice.payload })
+        Some(Outgo { head, body: slice.data, items: slice.items, payload: slice.payload, gap })
     }
 
     /// Counts a control frame into the channel's debt.

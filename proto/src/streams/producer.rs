@@ -106,13 +106,16 @@ impl Producer {
         let start = Position { incarnation: self.incarnation, next: cursor.seq };
         let (head, body) = frames::message(frames::ACCEPT, &start);
         consumer.owe(head.len() + body.len());
-        cx.out.push(Action::Write { channel, head, body });
-        cx.out.push(Action::Count(Counter::Accepted(self.config.stream)));
         self.consumers.insert(subscription, consumer);
         cx.shared.routes.insert(channel, Route::Producer(self.id, subscription));
         let owner = self.owner();
         cx.publish(Change::Channel { owner, subscription, peer: entry, state: State::Connected });
         self.update_online(cx);
+        cx.out.push(Action::Write { channel, head, body });
+        cx.out.push(Action::Count(Counter::Accepted(self.config.stream)));
+        if let Some(at) = subscribe.resume.filter(|at| at.incarnation == self.incarnation) {
+            self.missed(subscription, at.next, cursor.seq, cx);
+        }
         self.check_tickets(subscription, cx);
         self.pump(subscription, cx);
         Ok(subscription)
@@ -162,6 +165,10 @@ impl Producer {
     pub(super) fn on_drained(&mut self, subscription: SubscriptionId, bytes: u32, cx: &mut Cx<'_>) {
         let Some(consumer) = self.consumers.get_mut(&subscription) else { return };
         consumer.drained(bytes);
+        // What is being taken, however slowly, is not standing still: no timeout depends on size.
+        if consumer.stalled_since.is_some() {
+            consumer.stalled_since = Some(cx.env.now.mono);
+        }
         self.pump(subscription, cx);
         self.open_window(cx);
     }
@@ -249,6 +256,14 @@ impl Producer {
         all.into_iter().for_each(|subscription| self.pump(subscription, cx));
     }
 
+    /// STR-09: a consumer asked for `from` and continues at `to`.
+    fn missed(&self, subscription: SubscriptionId, from: u64, to: u64, cx: &mut Cx<'_>) {
+        if from < to {
+            let (owner, first, last) = (self.owner(), from, to - 1);
+            cx.publish(Change::Gap { owner, subscription, first, last });
+        }
+    }
+
     fn of_peer(&self, peer: &PeerId) -> Vec<SubscriptionId> {
         let of_peer = self.consumers.iter().filter(|(_, consumer)| consumer.peer == *peer);
         of_peer.map(|(subscription, _)| *subscription).collect()
@@ -268,7 +283,11 @@ impl Producer {
         let Some(consumer) = self.consumers.get_mut(&subscription) else { return };
         let (stream, channel) = (self.config.stream, consumer.channel);
         let mut progress = false;
+        let owner = Owner::Producer(self.id);
         while let Some(outgo) = consumer.next(&self.log) {
+            if let Some((first, last)) = outgo.gap {
+                cx.publish(Change::Gap { owner, subscription, first, last });
+            }
             let (items, bytes) = (outgo.items, outgo.payload as u32);
             cx.out.push(Action::Write { channel, head: outgo.head, body: outgo.body });
             cx.out.push(Action::Count(Counter::Sent { stream, items, bytes }));
@@ -288,7 +307,6 @@ impl Producer {
         }
         if progress {
             let Credit { items, bytes } = consumer.sent;
-            let owner = Owner::Producer(self.id);
             cx.publish(Change::Progress { owner, subscription, items, bytes });
         }
         if self.closing && !behind {
