@@ -232,6 +232,21 @@ async fn purging() {
     assert_eq!(event(&mut events, departed).await, b.local().id());
 }
 
+/// Reads go by the clock: they need no turn of the loop, which this test holds back.
+#[tokio::test(flavor = "current_thread")]
+async fn purging_hides_without_the_loop() {
+    let id = NetworkId::random();
+    let purge = Duration::from_secs(1);
+    let a = node(id, shy().with_purge_after(purge)).await;
+    let b = node(id, shy()).await;
+    discover_all([&a, &b]).await;
+    assert_eq!(a.discovery().catalog().peers_count(), 1);
+    std::thread::sleep(purge + Duration::from_millis(50));
+    let catalog = a.discovery().catalog();
+    assert!(catalog.get(&b.local().id()).is_none());
+    assert_eq!((catalog.peers_count(), catalog.peers().count(), catalog.iter().count()), (0, 0, 1));
+}
+
 /// By default it is liveness that decides: an old entry of a live peer stays.
 #[tokio::test]
 async fn without_purging_the_living_stay() {
