@@ -16,7 +16,6 @@ use crate::sync::cell::{Watched, lock};
 struct Known {
     entry: SignedPeerEntry,
     since: Instant,
-    rtt: Option<Duration>,
 }
 
 /// Who is there, as of the moment of the snapshot. Cheap to clone; never changes.
@@ -27,6 +26,8 @@ pub struct Catalog {
     local: SignedPeerEntry,
     signed: RedBlackTreeMapSync<PeerId, Known>,
     unsigned: RedBlackTreeMapSync<PeerId, PeerEntry>,
+    /// Round-trip times of the links that there are.
+    rtts: RedBlackTreeMapSync<PeerId, Duration>,
     /// Signed entries whose version is older than this are hidden.
     hidden_before: Option<Instant>,
     max_rtt: Option<Duration>,
@@ -99,6 +100,12 @@ impl Catalog {
         self.signed.get(peer).filter(|known| self.is_fresh(known)).map(|known| &known.entry)
     }
 
+    /// The smoothed round-trip time to a peer, if there is a link to it.
+    #[must_use]
+    pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+        self.rtts.get(peer).copied()
+    }
+
     /// The number of other peers, unsigned entries included.
     #[must_use]
     pub fn peers_count(&self) -> usize {
@@ -120,7 +127,7 @@ impl Catalog {
     }
 
     fn is_near(&self, known: &Known) -> bool {
-        match (self.max_rtt, known.rtt) {
+        match (self.max_rtt, self.rtt(&known.entry.id())) {
             (Some(limit), Some(rtt)) => rtt <= limit,
             _ => true,
         }
@@ -148,6 +155,7 @@ impl CatalogMirror {
             local,
             signed: RedBlackTreeMapSync::new_sync(),
             unsigned: RedBlackTreeMapSync::new_sync(),
+            rtts: RedBlackTreeMapSync::new_sync(),
             hidden_before: None,
             max_rtt,
         };
@@ -170,10 +178,12 @@ impl CatalogMirror {
     }
 
     pub(crate) fn set_rtt(&self, peer: &PeerId, rtt: Option<Duration>) {
-        let mut catalog = lock(&self.catalog);
-        if let Some(known) = catalog.signed.get(peer) {
-            let known = Known { rtt, ..known.clone() };
-            catalog.signed.insert_mut(*peer, known);
+        let rtts = &mut lock(&self.catalog).rtts;
+        match rtt {
+            Some(rtt) => rtts.insert_mut(*peer, rtt),
+            None => {
+                rtts.remove_mut(peer);
+            }
         }
     }
 
@@ -187,7 +197,7 @@ impl CatalogMirror {
         let since = self.clock.now().mono;
         self.write_if(newer, |catalog| {
             catalog.unsigned.remove_mut(&entry.id());
-            let known = Known { entry: entry.clone(), since, rtt: None };
+            let known = Known { entry: entry.clone(), since };
             catalog.signed.insert_mut(entry.id(), known);
         })
     }
@@ -216,8 +226,7 @@ impl CatalogMirror {
     pub(crate) fn apply(&self, change: &Change) -> usize {
         self.write(|catalog| match change {
             Change::Entry { entry, since, .. } => {
-                let rtt = catalog.signed.get(&entry.id()).and_then(|known| known.rtt);
-                let known = Known { entry: entry.clone(), since: *since, rtt };
+                let known = Known { entry: entry.clone(), since: *since };
                 catalog.signed.insert_mut(entry.id(), known);
             }
             Change::Gone { peer, .. } => {
