@@ -110,6 +110,9 @@ pub mod tickets {
         ids::TicketClass,
         tickets::{Expiration, InvalidTicket, Ticket, TicketValidator, validate_all},
     };
+
+    /// Signed durations, as [`Expiration::after`] takes them.
+    pub use chrono::{Duration, Duration as ChronoDuration};
 }
 
 /// Ids, encodings, and ways to show them.

@@ -90,12 +90,7 @@ pub fn start<R: Runtime, T: Transport>(
         move || runtime.now()
     });
     let discovery = config.discovery.core;
-    let catalog = CatalogMirror::new(
-        entry.signed().clone(),
-        discovery.purge_after,
-        discovery.max_rtt,
-        clock.clone(),
-    );
+    let catalog = CatalogMirror::new(entry.signed().clone(), &discovery, clock.clone());
     let seed = *mosaik_proto::Digest::random().as_bytes();
     let me = entry.id();
     let backlog = config.discovery.events_backlog;
@@ -253,13 +248,15 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         }
     }
 
-    /// Forgets a link and its channels; their pumps end with the link.
+    /// Forgets a link and its channels; their pumps end.
     fn drop_link(&mut self, link: LinkId) {
         self.links.remove(&link);
         let all = (link, ChannelId(0))..=(link, ChannelId(u64::MAX));
         let channels: Vec<_> = self.of_link.range(all).map(|(_, channel)| *channel).collect();
-        for channel in channels {
-            self.drop_channel(channel);
+        for id in channels {
+            let Some(channel) = self.drop_channel(id) else { continue };
+            // An idle pump does not notice the end of its link.
+            channel.close(CloseCode::CANCELLED);
         }
     }
 

@@ -373,8 +373,12 @@ impl Links {
         out: &mut Outbox<Action>,
     ) {
         match self.channels.owner(channel) {
-            // Without its control channel a link is of no use.
-            Some((link, Protocol::Control)) => self.close(env, link, CloseCode::UNEXPECTED, out),
+            // Without its control channel a link is of no use. The end of a link may show first as
+            // the end of its channels, so the reason is the link's.
+            Some((link, Protocol::Control)) => {
+                out.push(Action::CloseLink { link, code: CloseCode::UNEXPECTED });
+                self.on_link_down(env, link, reason, out);
+            }
             Some((link, protocol)) => {
                 self.channels.close(channel);
                 out.push(Action::ChannelDown { channel, protocol, reason });

@@ -1,10 +1,11 @@
 //! The application's view of the catalog: cheap, consistent snapshots.
 
-use std::{sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use mosaik_proto::{
     NetworkId, PeerId,
-    discovery::{Change, PeerEntry, SignedPeerEntry},
+    discovery::{Change, Config, PeerEntry, PeerEntryVersion, SignedPeerEntry},
+    limits,
     time::Instant,
 };
 use rpds::RedBlackTreeMapSync;
@@ -134,38 +135,48 @@ impl Catalog {
     }
 }
 
+/// The catalog, and what it does not show any more.
+#[derive(Debug)]
+struct State {
+    catalog: Catalog,
+    /// The last version of peers that left, which is not shown again; bounded like the catalog.
+    gone: BTreeMap<PeerId, PeerEntryVersion>,
+}
+
 /// What snapshots are made of: written by the loop, and at once by handles that add entries.
 #[derive(Debug)]
 pub(crate) struct CatalogMirror {
-    catalog: Mutex<Catalog>,
+    state: Mutex<State>,
     /// Counts changes; `catalog_watch` waits on it.
     pub(crate) version: Watched<u64>,
     purge_after: Option<Duration>,
+    /// Entries dated further ahead are refused.
+    drift: Duration,
     clock: Clock,
 }
 
 impl CatalogMirror {
-    pub(crate) fn new(
-        local: SignedPeerEntry,
-        purge_after: Option<Duration>,
-        max_rtt: Option<Duration>,
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(local: SignedPeerEntry, config: &Config, clock: Clock) -> Self {
         let catalog = Catalog {
             local,
             signed: RedBlackTreeMapSync::new_sync(),
             unsigned: RedBlackTreeMapSync::new_sync(),
             rtts: RedBlackTreeMapSync::new_sync(),
             hidden_before: None,
-            max_rtt,
+            max_rtt: config.max_rtt,
         };
-        let version = Watched::new(0);
-        Self { catalog: Mutex::new(catalog), version, purge_after, clock }
+        Self {
+            state: Mutex::new(State { catalog, gone: BTreeMap::new() }),
+            version: Watched::new(0),
+            purge_after: config.purge_after,
+            drift: config.max_time_drift.unwrap_or(limits::DRIFT_MAX),
+            clock,
+        }
     }
 
     /// The catalog of this moment.
     pub(crate) fn snapshot(&self) -> Catalog {
-        let mut catalog = lock(&self.catalog).clone();
+        let mut catalog = lock(&self.state).catalog.clone();
         catalog.hidden_before = self.purge_after.and_then(|after| {
             let now = self.clock.now().mono;
             (now.since(Instant::ZERO) >= after).then(|| now - after)
@@ -174,11 +185,11 @@ impl CatalogMirror {
     }
 
     pub(crate) fn set_local(&self, entry: SignedPeerEntry) {
-        self.write(|catalog| catalog.local = entry);
+        self.write(|state| state.catalog.local = entry);
     }
 
     pub(crate) fn set_rtt(&self, peer: &PeerId, rtt: Option<Duration>) {
-        let rtts = &mut lock(&self.catalog).rtts;
+        let rtts = &mut lock(&self.state).catalog.rtts;
         match rtt {
             Some(rtt) => rtts.insert_mut(*peer, rtt),
             None => {
@@ -187,49 +198,61 @@ impl CatalogMirror {
         }
     }
 
-    /// Shows a signed entry at once, before the loop has seen it. True if it is newer than what
-    /// was there; the loop has the last word.
+    /// Shows a signed entry at once, before the loop has seen it. True if it is acceptable and newer
+    /// than what is or was there; the loop has the last word.
     pub(crate) fn feed(&self, entry: &SignedPeerEntry) -> bool {
-        let newer = |catalog: &Catalog| match catalog.signed.get(&entry.id()) {
-            Some(known) => entry.is_newer_than(&known.entry),
-            None => true,
+        let now = self.clock.now();
+        let (peer, version) = (entry.id(), entry.update_version());
+        let ahead = entry.wall().ahead_of(now.wall);
+        let early = u128::try_from(ahead).is_ok_and(|ahead| ahead > self.drift.as_millis());
+        if early || entry.check_limits().is_err() {
+            return false;
+        }
+        let newer = |state: &State| {
+            let known = state.catalog.signed.get(&peer).map(|known| known.entry.update_version());
+            known.max(state.gone.get(&peer).copied()) < Some(version)
         };
-        let since = self.clock.now().mono;
-        self.write_if(newer, |catalog| {
-            catalog.unsigned.remove_mut(&entry.id());
-            let known = Known { entry: entry.clone(), since };
-            catalog.signed.insert_mut(entry.id(), known);
+        self.write_if(newer, |State { catalog, .. }| {
+            catalog.unsigned.remove_mut(&peer);
+            catalog.signed.insert_mut(peer, Known { entry: entry.clone(), since: now.mono });
         })
     }
 
     /// Shows an unsigned entry at once. False if a signed one is there.
     pub(crate) fn insert(&self, entry: &PeerEntry) -> bool {
-        let free = |catalog: &Catalog| !catalog.signed.contains_key(&entry.id());
-        self.write_if(free, |catalog| {
+        let free = |state: &State| !state.catalog.signed.contains_key(&entry.id());
+        self.write_if(free, |State { catalog, .. }| {
             catalog.unsigned.insert_mut(entry.id(), entry.clone());
         })
     }
 
     pub(crate) fn remove(&self, peer: &PeerId) -> bool {
-        let there = |catalog: &Catalog| catalog.unsigned.contains_key(peer);
-        self.write_if(there, |catalog| {
+        let there = |state: &State| state.catalog.unsigned.contains_key(peer);
+        self.write_if(there, |State { catalog, .. }| {
             catalog.unsigned.remove_mut(peer);
         })
     }
 
     pub(crate) fn clear_unsigned(&self) -> bool {
-        let any = |catalog: &Catalog| !catalog.unsigned.is_empty();
-        self.write_if(any, |catalog| catalog.unsigned = RedBlackTreeMapSync::new_sync())
+        let any = |state: &State| !state.catalog.unsigned.is_empty();
+        self.write_if(any, |state| state.catalog.unsigned = RedBlackTreeMapSync::new_sync())
     }
 
     /// Applies what the core published. Returns the number of signed peers.
     pub(crate) fn apply(&self, change: &Change) -> usize {
-        self.write(|catalog| match change {
+        self.write(|State { catalog, gone }| match change {
             Change::Entry { entry, since, .. } => {
+                gone.remove(&entry.id());
                 let known = Known { entry: entry.clone(), since: *since };
                 catalog.signed.insert_mut(entry.id(), known);
             }
             Change::Gone { peer, .. } => {
+                if let Some(known) = catalog.signed.get(peer) {
+                    gone.insert(*peer, known.entry.update_version());
+                    if gone.len() > limits::CATALOG_PEERS {
+                        gone.pop_first();
+                    }
+                }
                 catalog.signed.remove_mut(peer);
             }
             Change::Unsigned(entry) => {
@@ -239,25 +262,25 @@ impl CatalogMirror {
                 catalog.unsigned.remove_mut(peer);
             }
         });
-        lock(&self.catalog).signed.size()
+        lock(&self.state).catalog.signed.size()
     }
 
-    fn write(&self, change: impl FnOnce(&mut Catalog)) {
-        change(&mut lock(&self.catalog));
+    fn write(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
         self.version.change(|version| *version += 1);
     }
 
     fn write_if(
         &self,
-        condition: impl FnOnce(&Catalog) -> bool,
-        change: impl FnOnce(&mut Catalog),
+        condition: impl FnOnce(&State) -> bool,
+        change: impl FnOnce(&mut State),
     ) -> bool {
         {
-            let mut catalog = lock(&self.catalog);
-            if !condition(&catalog) {
+            let mut state = lock(&self.state);
+            if !condition(&state) {
                 return false;
             }
-            change(&mut catalog);
+            change(&mut state);
         }
         self.version.change(|version| *version += 1);
         true

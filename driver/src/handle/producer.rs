@@ -41,6 +41,8 @@ struct Lane {
     /// All items and payload bytes that wait.
     items: usize,
     bytes: usize,
+    /// Places that sinks hold between `poll_ready` and `start_send`.
+    reserved: usize,
     /// What the core allows in all, and what was taken so far.
     window: (u64, u64),
     taken: (u64, u64),
@@ -109,7 +111,9 @@ impl ProducerCell {
             }
             return Taken::Nothing;
         }
-        if lane.taken.0 >= lane.window.0 || lane.taken.1 >= lane.window.1 {
+        // What was accepted while online waits for the next time, rather than go to nobody.
+        let waits = !self.channels.is_online() && lane.handles > 0;
+        if waits || lane.taken.0 >= lane.window.0 || lane.taken.1 >= lane.window.1 {
             return Taken::Nothing;
         }
         let (items, payload, data) = lane.full.pop_front().unwrap_or_else(|| {
@@ -130,12 +134,13 @@ impl ProducerCell {
 
     /// The core allows this much in all.
     pub(crate) fn open_window(self: &Arc<Self>, items: u64, bytes: u64, shared: &Shared) {
-        let waiting = {
-            let mut lane = lock(&self.lane);
-            lane.window = (items, bytes);
-            lane.items > 0
-        };
-        if waiting {
+        lock(&self.lane).window = (items, bytes);
+        self.announce_waiting(shared);
+    }
+
+    /// Has the loop look again if items wait.
+    pub(crate) fn announce_waiting(self: &Arc<Self>, shared: &Shared) {
+        if lock(&self.lane).items > 0 {
             self.announce(shared);
         }
     }
@@ -169,19 +174,31 @@ impl ProducerCell {
     }
 
     fn has_room(&self, lane: &Lane) -> bool {
-        lane.items < self.buffer && lane.bytes < limits::LANE_BYTES
+        lane.items + lane.reserved < self.buffer && lane.bytes < limits::LANE_BYTES
     }
 
-    fn push<D: Datum>(&self, item: D) -> Result<bool, Error<D>> {
+    /// Gives a reserved place back.
+    fn release(&self) {
+        lock(&self.lane).reserved -= 1;
+        self.room.notify(usize::MAX);
+    }
+
+    /// Takes an item; `reserved` if a place is held for it, which is used up in any case.
+    fn push<D: Datum>(&self, item: D, reserved: bool) -> Result<bool, Error<D>> {
         let mut lane = lock(&self.lane);
+        if reserved {
+            lane.reserved -= 1;
+        }
         if lane.ended {
             return Err(Error::Closed(Some(item)));
         }
-        if !self.channels.is_online() {
-            return Err(Error::Offline(item));
-        }
-        if !self.has_room(&lane) {
-            return Err(Error::Full(item));
+        if !reserved {
+            if !self.channels.is_online() {
+                return Err(Error::Offline(item));
+            }
+            if !self.has_room(&lane) {
+                return Err(Error::Full(item));
+            }
         }
         let first = lane.items == 0;
         let payload = match encode(&item, &mut lane.open) {
@@ -335,6 +352,8 @@ pub struct Producer<D: Datum> {
     /// Parked in `poll_ready`: waits for room, or for online.
     parked: Option<EventListener>,
     parked_online: Option<EventListener>,
+    /// A place in the lane is held for the next `start_send`.
+    reserved: bool,
     closed: bool,
     datum: PhantomData<fn(D) -> D>,
 }
@@ -349,6 +368,7 @@ impl<D: Datum> Producer<D> {
             when,
             parked: None,
             parked_online: None,
+            reserved: false,
             closed: false,
             datum: PhantomData,
         }
@@ -393,7 +413,8 @@ impl<D: Datum> Producer<D> {
         let mut item = item;
         let (mut room, mut online) = (None, None);
         loop {
-            let ready = std::future::poll_fn(|cx| self.poll_room(&mut room, &mut online, cx)).await;
+            let ready =
+                std::future::poll_fn(|cx| self.poll_room(&mut room, &mut online, false, cx)).await;
             if !ready {
                 return Err(Error::Closed(Some(item)));
             }
@@ -410,10 +431,17 @@ impl<D: Datum> Producer<D> {
     /// # Errors
     /// [`Error`] says why not, and gives the item back.
     pub fn try_send(&self, item: D) -> Result<(), Error<D>> {
+        self.push(item, false)
+    }
+
+    fn push(&self, item: D, reserved: bool) -> Result<(), Error<D>> {
         if self.closed {
+            if reserved {
+                self.cell.release();
+            }
             return Err(Error::Closed(Some(item)));
         }
-        if self.cell.push(item)? {
+        if self.cell.push(item, reserved)? {
             self.cell.announce(&self.shared);
         }
         Ok(())
@@ -424,6 +452,7 @@ impl<D: Datum> Producer<D> {
         &self,
         room: &mut Option<EventListener>,
         online: &mut Option<EventListener>,
+        reserve: bool,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
         let status = &self.cell.channels.status;
@@ -437,8 +466,9 @@ impl<D: Datum> Producer<D> {
         }
         loop {
             {
-                let lane = lock(&self.cell.lane);
+                let mut lane = lock(&self.cell.lane);
                 if lane.ended || self.cell.has_room(&lane) {
+                    lane.reserved += usize::from(reserve && !lane.ended);
                     return Poll::Ready(!lane.ended);
                 }
             }
@@ -462,6 +492,9 @@ impl<D: Datum> Clone for Producer<D> {
 
 impl<D: Datum> Drop for Producer<D> {
     fn drop(&mut self) {
+        if self.reserved {
+            self.cell.release();
+        }
         let last = {
             let mut lane = lock(&self.cell.lane);
             lane.handles -= 1;
@@ -491,15 +524,20 @@ impl<D: Datum> Sink<D> for Producer<D> {
     type Error = Error<D>;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
+        if self.reserved {
+            return Poll::Ready(Ok(()));
+        }
         let (mut room, mut online) = (self.parked.take(), self.parked_online.take());
-        let poll = self.poll_room(&mut room, &mut online, cx);
+        let poll = self.poll_room(&mut room, &mut online, true, cx);
         self.parked = room;
         self.parked_online = online;
+        self.reserved = poll == Poll::Ready(true);
         poll.map(|alive| if alive { Ok(()) } else { Err(Error::Closed(None)) })
     }
 
-    fn start_send(self: Pin<&mut Self>, item: D) -> Result<(), Error<D>> {
-        self.try_send(item)
+    fn start_send(mut self: Pin<&mut Self>, item: D) -> Result<(), Error<D>> {
+        let reserved = std::mem::take(&mut self.reserved);
+        self.push(item, reserved)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {

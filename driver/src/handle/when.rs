@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -97,10 +98,18 @@ impl ChannelConditions {
         self.with_predicate(move |peer| tags.iter().all(|tag| peer.tags().contains(tag)))
     }
 
-    /// Counts only channels to peers that pass this test. May be repeated.
+    /// Counts only channels to peers that pass this test. May be repeated. It must not block; a
+    /// panic counts as no.
     #[must_use]
     pub fn with_predicate(self, test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static) -> Self {
-        self.refine(|condition| condition.with_predicate(test))
+        // Also evaluated by the core, inside the event loop, which must survive it.
+        let guarded = move |peer: &PeerEntry| {
+            catch_unwind(AssertUnwindSafe(|| test(peer))).unwrap_or_else(|_| {
+                tracing::error!("the predicate of a condition panicked; the peer does not count");
+                false
+            })
+        };
+        self.refine(|condition| condition.with_predicate(guarded))
     }
 
     /// The opposite condition. Saying it twice is saying it once.
@@ -112,11 +121,8 @@ impl ChannelConditions {
     /// Evaluates the condition now.
     #[must_use]
     pub fn is_condition_met(&self) -> bool {
-        let met = |status: &Status| self.condition.is_met(status.connected());
-        match &self.status {
-            Some(status) => status.read(met),
-            None => self.condition.is_met(std::iter::empty()),
-        }
+        let peers = self.status.as_ref().map(|status| connected(status));
+        self.condition.is_met(peers.iter().flatten())
     }
 }
 
@@ -126,19 +132,28 @@ impl Future for ChannelConditions {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let Some(status) = &this.status else { return Poll::Pending };
-        let (condition, fired) = (&this.condition, &mut this.fired);
-        let poll = status.poll_until(&mut this.listener, cx, |status| {
-            let met = condition.is_met(status.connected());
-            if !met {
-                *fired = false;
+        loop {
+            // Listen first, then look: no change falls in between. The condition is evaluated on a
+            // copy, so that its predicates may use the handle whose channels these are.
+            let listener = this.listener.get_or_insert_with(|| status.listen());
+            let met = this.condition.is_met(connected(status).iter());
+            if met && !this.fired {
+                this.fired = true;
+                this.listener = None;
+                return Poll::Ready(());
             }
-            (met && !*fired).then_some(())
-        });
-        if poll.is_ready() {
-            this.fired = true;
+            this.fired &= met;
+            match Pin::new(listener).poll(cx) {
+                Poll::Ready(()) => this.listener = None,
+                Poll::Pending => return Poll::Pending,
+            }
         }
-        poll
     }
+}
+
+/// The entries of all connected peers.
+fn connected(status: &Watched<Status>) -> Vec<PeerEntry> {
+    status.read(|status| status.connected().cloned().collect())
 }
 
 impl Clone for ChannelConditions {

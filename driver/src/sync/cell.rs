@@ -47,6 +47,11 @@ impl<T> Watched<T> {
         }
     }
 
+    /// Waits for the next change from now on.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.changed.listen()
+    }
+
     /// Polls until `ready` gives a value. `listener` keeps the place in the queue between polls.
     pub(crate) fn poll_until<R>(
         &self,

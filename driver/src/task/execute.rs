@@ -83,7 +83,11 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             match owner {
                 Owner::Producer(id) => {
                     if let Some(cell) = self.producers.get(&id) {
+                        let came_online = changes.iter().any(comes_online);
                         cell.channels.apply(changes);
+                        if came_online {
+                            cell.announce_waiting(&self.shared);
+                        }
                     }
                 }
                 Owner::Consumer(id) => {
@@ -180,6 +184,11 @@ const fn owner(change: &Change) -> Owner {
         | Change::Gap { owner, .. }
         | Change::Restarted { owner, .. } => *owner,
     }
+}
+
+/// Items may have waited for this.
+const fn comes_online(change: &Change) -> bool {
+    matches!(change, Change::Online { online: true, .. })
 }
 
 /// The subscription that a change ends.

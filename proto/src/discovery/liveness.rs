@@ -364,9 +364,10 @@ impl Evidence {
 impl Ending {
     fn of(reason: DownReason) -> Self {
         match reason {
-            DownReason::Timeout | DownReason::Lost | DownReason::Local(CloseCode::TIMEOUT) => {
-                Self::Loss
-            }
+            DownReason::Timeout
+            | DownReason::Lost
+            | DownReason::Finished
+            | DownReason::Local(CloseCode::TIMEOUT) => Self::Loss,
             DownReason::Closed(code) => match code {
                 CloseCode::GRACEFUL_SHUTDOWN | CloseCode::SUCCESS | CloseCode::CANCELLED => {
                     Self::Farewell
@@ -378,7 +379,7 @@ impl Ending {
                 | CloseCode::PROTOCOL_VIOLATION => Self::Harmless,
                 _ => Self::Loss,
             },
-            DownReason::Local(_) | DownReason::Finished => Self::Harmless,
+            DownReason::Local(_) => Self::Harmless,
         }
     }
 }

@@ -65,8 +65,17 @@ impl Consumer {
     pub(super) fn consider(&mut self, peer: &PeerId, entry: Option<&PeerEntry>, cx: &mut Cx<'_>) {
         let Some(entry) = entry else { return self.on_gone(peer, cx) };
         cx.set_timer(Timer::Leave(self.id, *peer), None);
-        if !self.is_eligible(entry, cx) {
+        if !self.is_allowed(entry, cx) {
             return self.leave(peer, CloseCode::CANCELLED, cx);
+        }
+        if !entry.streams().contains(&self.config.stream) {
+            // STR-13: a producer that closes is not advertised any more but still sends what it
+            // accepted; it ends the channel itself.
+            let draining = self.producers.get(peer).and_then(Incoming::channel);
+            if draining.is_none() {
+                self.leave(peer, CloseCode::CANCELLED, cx);
+            }
+            return;
         }
         if !self.producers.contains_key(peer) {
             self.follow(entry, cx);
@@ -103,16 +112,15 @@ impl Consumer {
     fn on_gone(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
         let Some(incoming) = self.producers.get(peer) else { return };
         let timer = Timer::Leave(self.id, *peer);
-        if !incoming.is_active() {
+        if incoming.channel().is_none() {
             self.leave(peer, CloseCode::CANCELLED, cx);
         } else if cx.shared.timers.at(&timer).is_none() {
             cx.set_timer(timer, Some(cx.now() + limits::FAREWELL));
         }
     }
 
-    fn is_eligible(&self, entry: &PeerEntry, cx: &Cx<'_>) -> bool {
-        entry.streams().contains(&self.config.stream)
-            && self.config.require.accepts(&cx.info(entry))
+    fn is_allowed(&self, entry: &PeerEntry, cx: &Cx<'_>) -> bool {
+        self.config.require.accepts(&cx.info(entry))
             && cx.tickets(&self.config.validators, entry).is_ok()
     }
 
@@ -320,7 +328,10 @@ impl Consumer {
         if let Some(channel) = incoming.channel() {
             cx.shared.routes.remove(&channel);
         }
-        if cx.shared.timers.at(&Timer::Leave(self.id, *peer)).is_some() {
+        let advertised = |entry: &PeerEntry| entry.streams().contains(&self.config.stream);
+        let over = cx.shared.timers.at(&Timer::Leave(self.id, *peer)).is_some()
+            || !cx.env.catalog.get(peer).is_some_and(advertised);
+        if over {
             incoming.phase = Phase::Unlinked;
             return self.leave(peer, CloseCode::CANCELLED, cx);
         }
