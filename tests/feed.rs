@@ -1,4 +1,4 @@
-//! `feed` and `insert` answer from the mirror alone: the gate of the core is not asked.
+//! `feed` and `insert` answer at once, by the rules of the core.
 mod common;
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Back-pressure that turns into an error, and a condition that kills the node.
+//! The contract of `Sink`, and predicates that misbehave in conditions.
 mod common;
 use common::*;
 use futures::SinkExt;
