@@ -80,6 +80,22 @@ fn disc_04_future_dated_entries_are_refused_on_every_path() {
     assert_eq!(world.nodes[0].core.catalog().signed(&old.id()), Some(ahead.signed()));
 }
 
+/// Who comes with an old entry goes with the new one.
+#[test]
+fn disc_21_an_older_entry_is_answered_with_ours() {
+    let (mut world, link) = pair();
+    let mut third = stranger(1000);
+    let old = third.signed().clone();
+    third.raise(UnixMillis(2000), PeerEntryVersion::default());
+    world.inject(0, link, frames::ITEMS, items(&[third.signed()]));
+    let sent = world.nodes[0].sent.get(&frames::ITEMS).copied().unwrap_or(0);
+    world.inject(0, link, frames::ITEMS, items(&[&old]));
+    assert_eq!(world.nodes[0].sent[&frames::ITEMS], sent + 1);
+    // The same version needs no answer.
+    world.inject(0, link, frames::ITEMS, items(&[third.signed()]));
+    assert_eq!(world.nodes[0].sent[&frames::ITEMS], sent + 1);
+}
+
 #[test]
 fn disc_02_another_network_is_refused_on_every_path() {
     let (mut world, link) = pair();

@@ -125,7 +125,7 @@ fn disc_12_sync_with_answers_when_both_sides_have_merged() {
     // DISC-42: the link stays, because they know each other now.
     world.run_for(Duration::from_secs(5));
     assert_eq!(world.links.len(), 1);
-    // On a link that is there a round begins at once; calls during a round get the next one.
+    // DISC-11: on a link that is there a round begins at once; calls during a round get the next.
     (2..6).for_each(|request| world.sync_with(0, request, peer));
     let me = world.id(0);
     world.sync_with(0, 9, me);
