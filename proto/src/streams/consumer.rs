@@ -225,7 +225,17 @@ impl Consumer {
         self.list(peer, true, cx);
         self.report(peer, arrival, cx);
         self.update_online(cx);
+        self.regrant(peer, cx);
         Ok(())
+    }
+
+    /// STR-05: what the application took while the answer was under way counts from now on.
+    fn regrant(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        if let (Some(grant), Some(channel)) = (incoming.regrant(), incoming.channel()) {
+            let (head, body) = frames::message(frames::CREDIT, &grant);
+            cx.out.push(Action::Write { channel, head, body });
+        }
     }
 
     fn on_items(

@@ -172,6 +172,11 @@ impl Incoming {
             items: total.items.clamp(self.consumed.items, self.delivered.items),
             bytes: total.bytes.clamp(self.consumed.bytes, self.delivered.bytes),
         };
+        self.regrant()
+    }
+
+    /// The new grant when it is worth a frame.
+    pub(super) fn regrant(&mut self) -> Option<Credit> {
         let grant = self.grantable();
         let gain = Credit {
             items: grant.items.saturating_sub(self.granted.items),

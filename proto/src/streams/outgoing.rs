@@ -103,7 +103,8 @@ impl Outgoing {
         }
         let items = self.granted.items.saturating_sub(self.sent.items);
         let bytes = self.granted.bytes.saturating_sub(self.sent.bytes);
-        if items == 0 {
+        // Behind an item above the credit nothing goes, not even an item without bytes.
+        if items == 0 || self.sent.bytes > self.granted.bytes {
             return None;
         }
         // What left the tail while this one could not take it is a gap, which the numbers show.
