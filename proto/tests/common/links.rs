@@ -150,12 +150,30 @@ impl Bench {
     }
 
     fn up(&mut self, args: &Args<'_>) -> Event {
-        let (link, peer) = (LinkId(args.read(0)), id(args.word(1)));
         let side = if args.has("dialer") { Side::Dialer } else { Side::Listener };
-        let rtt = args.key("rtt").map_or(Duration::from_millis(10), duration);
+        let mut event = self.link_up(LinkId(args.read(0)), args.word(1), side);
+        if let (Event::LinkUp { rtt, .. }, Some(other)) = (&mut event, args.key("rtt")) {
+            *rtt = duration(other);
+        }
+        event
+    }
+
+    /// The transport has a new link; the event that says so.
+    pub(crate) fn link_up(&mut self, link: LinkId, peer: &str, side: Side) -> Event {
+        let peer = id(peer);
         let held = Held { peer, side, control: None, up: true };
         assert!(self.links.insert(link, held).is_none(), "a link is named once");
-        Event::LinkUp { link, peer, side, rtt }
+        Event::LinkUp { link, peer, side, rtt: Duration::from_millis(10) }
+    }
+
+    /// The transport has a new channel that the peer opened.
+    pub(crate) fn channel_up(&mut self, link: LinkId, channel: ChannelId) {
+        self.channels.insert(channel, (link, None));
+    }
+
+    /// True if the transport has this link.
+    pub(crate) fn is_up(&self, link: u64) -> bool {
+        self.links.get(&LinkId(link)).is_some_and(|held| held.up)
     }
 
     /// `hello LINK SERIAL [version=…] [network=…] [inside=NETWORK] [of=PEER] [by=PEER] [since=…]`

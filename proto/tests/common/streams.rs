@@ -15,7 +15,7 @@ use mosaik_proto::{
         ChannelId, ConsumerId, LinkId, ProducerId, Side, StreamId, SubscriptionId, TicketClass,
         UniqueId,
     },
-    links::{Path, Paths},
+    links::{DownReason, Path, Paths},
     rng::Rng,
     streams::{
         Action, Change, Condition, ConsumerConfig, Counter, Criteria, Env, Event, Owner, Predicate,
@@ -99,6 +99,7 @@ pub(crate) struct Bench {
     /// The next sequence number of each subscription of a consumer; `None` after a restart.
     expected: BTreeMap<SubscriptionId, Option<u64>>,
     listed: BTreeSet<(Owner, SubscriptionId)>,
+    recent: Vec<Action>,
 }
 
 impl Bench {
@@ -121,6 +122,7 @@ impl Bench {
             windows: BTreeMap::new(),
             expected: BTreeMap::new(),
             listed: BTreeSet::new(),
+            recent: Vec::new(),
         }
     }
 
@@ -323,7 +325,31 @@ impl Bench {
         for action in &actions {
             self.watch(action);
         }
+        self.recent.extend(actions.iter().cloned());
         actions
+    }
+
+    /// All actions since the last call.
+    pub(crate) fn take(&mut self) -> Vec<Action> {
+        core::mem::take(&mut self.recent)
+    }
+
+    /// Offers `count` items of `size` bytes.
+    pub(crate) fn step_offer(&mut self, producer: u64, count: u32, size: usize) -> Vec<Action> {
+        let data = batch(count, size);
+        self.step(Event::Offer { producer: ProducerId(producer), items: count, data })
+    }
+
+    /// A channel ended by its other end.
+    pub(crate) fn end(&mut self, channel: ChannelId, reason: DownReason) {
+        self.forget(channel);
+        self.step(Event::ChannelDown { channel, reason });
+    }
+
+    /// What the host may still offer to a producer.
+    pub(crate) fn room(&self, producer: u64) -> Pair {
+        let (window, offered) = self.windows[&ProducerId(producer)];
+        (window.0.saturating_sub(offered.0), window.1.saturating_sub(offered.1))
     }
 
     /// What a host and links rely on.
