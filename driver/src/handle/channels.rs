@@ -254,6 +254,15 @@ impl Channels {
         });
     }
 
+    /// Items went through a subscription; running totals.
+    pub(crate) fn progress(&self, subscription: SubscriptionId, items: u64, bytes: u64) {
+        self.status.read(|status| {
+            if let Some(channel) = status.channels.get(&subscription) {
+                channel.stats.set(items, bytes);
+            }
+        });
+    }
+
     /// Applies the changes of one step; they become visible together.
     pub(crate) fn apply(&self, changes: Vec<Change>) {
         self.status.change_if(|status| {

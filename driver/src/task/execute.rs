@@ -11,7 +11,7 @@ use mosaik_proto::{
 };
 
 use super::{Channel, Task};
-use crate::{discovery::Event, runtime::Runtime, transport::Transport};
+use crate::{discovery::Event, handle::channels::Channels, runtime::Runtime, transport::Transport};
 
 impl<R: Runtime, T: Transport> Task<R, T> {
     /// Carries out everything that the last step asked for, in order.
@@ -39,6 +39,12 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             Action::Window { producer, items, bytes } => {
                 if let Some(cell) = self.producers.get(&producer) {
                     cell.open_window(items, bytes, &self.shared);
+                }
+            }
+            Action::Streams(Change::Progress { owner, subscription, items, bytes }) => {
+                // On the hot path: counts need not wait for the rest of the step.
+                if let Some(channels) = self.channels_of(owner) {
+                    channels.progress(subscription, items, bytes);
                 }
             }
             Action::Streams(change) => {
@@ -98,6 +104,13 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                     }
                 }
             }
+        }
+    }
+
+    fn channels_of(&self, owner: Owner) -> Option<&Channels> {
+        match owner {
+            Owner::Producer(id) => self.producers.get(&id).map(|cell| &cell.channels),
+            Owner::Consumer(id) => self.consumers.get(&id).map(|cell| &cell.channels),
         }
     }
 
