@@ -36,6 +36,9 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Items between two looks at the clock within a batch.
 const LOOK_EVERY: u64 = 8;
 
+/// Subscriptions whose tallies are kept in any case.
+const TALLIES: usize = 4_096;
+
 /// Items and payload bytes taken through one subscription, and how much of that the core knows.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -109,11 +112,15 @@ impl ConsumerCell {
         }
     }
 
-    /// A subscription is over: its tally is of no more use once its items are taken.
-    pub(crate) fn forget(&self, subscription: SubscriptionId) {
+    /// A subscription is not listed any more. Its tally stays: the core may resume it, and counts in
+    /// running totals. Only in a long life with many producers are the oldest forgotten.
+    pub(crate) fn unlisted(&self, subscription: SubscriptionId) {
         let mut lane = lock(&self.lane);
-        if !lane.batches.iter().any(|batch| batch.subscription == subscription) {
-            lane.tallies.remove(&subscription);
+        if lane.tallies.len() > TALLIES {
+            let waits = lane.batches.iter().any(|batch| batch.subscription == subscription);
+            if !waits {
+                lane.tallies.remove(&subscription);
+            }
         }
     }
 
@@ -392,5 +399,39 @@ impl<D: Datum> fmt::Debug for Consumer<D> {
             .field("stream", self.stream_id())
             .field("online", &self.is_online())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mosaik_proto::{NetworkId, PeerId, time::Now};
+
+    use super::*;
+    use crate::{handle::shared::Clock, metrics::NodeMetrics};
+
+    /// The core counts in running totals per subscription, across lost links: a tally that began
+    /// anew would take credit away for good.
+    #[test]
+    fn tallies_outlive_a_lost_link() {
+        let stream = StreamId::zero();
+        let metrics = NodeMetrics::new(&NetworkId::zero()).stream(&stream, false);
+        let me = PeerId::from_bytes([1; 32]);
+        let channels = Channels::new(stream, me, false, Clock::new(Now::default), metrics);
+        let cell = ConsumerCell::new(ConsumerId(1), ConsumerConfig::new(stream), channels);
+        let subscription = SubscriptionId(7);
+        let mut events = VecDeque::new();
+        cell.count(subscription, 3, 30, true);
+        cell.take(&mut events);
+        cell.unlisted(subscription);
+        cell.count(subscription, 2, 20, true);
+        cell.take(&mut events);
+        let totals: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event {
+                node::Event::Consumed { items, bytes, .. } => Some((*items, *bytes)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(totals, [(3, 30), (5, 50)]);
     }
 }

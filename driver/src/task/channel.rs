@@ -27,6 +27,8 @@ use crate::{
 const SLOT_BYTES: usize = 256 * 1024;
 /// Drained bytes that are worth waking the loop; fewer are reported with the next wake-up.
 const DRAINED_WORTH: u32 = 32 * 1024;
+/// Bytes of one write to the transport.
+const PIECE_BYTES: usize = 128 * 1024;
 /// Small writes are joined up to this size, because many small ones are slow in quinn.
 const JOIN_BYTES: usize = 16 * 1024;
 
@@ -180,12 +182,17 @@ impl Channel {
                 }
                 return;
             }
-            while let Some((head, body)) = join(&mut taken) {
-                let bytes = (head.len() + body.len()) as u32;
-                if let Err(reason) = write.write(head, body).await {
-                    return self.end(reason, &inbox);
+            while let Some((mut head, mut body)) = join(&mut taken) {
+                // A large body goes in pieces, so that the core sees it move.
+                while head.len() + body.len() > 0 {
+                    let piece = body.split_to(body.len().min(PIECE_BYTES));
+                    let bytes = (head.len() + piece.len()) as u32;
+                    if let Err(reason) = write.write(head, piece).await {
+                        return self.end(reason, &inbox);
+                    }
+                    head = Head::new();
+                    self.drained(bytes, &inbox);
                 }
-                self.drained(bytes, &inbox);
             }
         }
     }

@@ -17,11 +17,17 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     /// Carries out everything that the last step asked for, in order.
     pub(super) fn execute(&mut self) {
         let mut out = std::mem::take(&mut self.out);
-        for action in out.drain() {
-            self.execute_one(action);
+        if out.iter().any(is_visible) {
+            // What handles see changes before peers hear of it: a consumer that learns that it was
+            // accepted is in the list already (STR-04).
+            let (changes, others): (Vec<_>, Vec<_>) = out.drain().partition(is_visible);
+            changes.into_iter().for_each(|action| self.execute_one(action));
+            self.publish();
+            others.into_iter().for_each(|action| self.execute_one(action));
+        } else {
+            out.drain().for_each(|action| self.execute_one(action));
         }
         self.out = out;
-        self.publish();
     }
 
     fn execute_one(&mut self, action: Action) {
@@ -100,7 +106,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                     if let Some(cell) = self.consumers.get(&id) {
                         let gone: Vec<_> = changes.iter().filter_map(over).collect();
                         cell.channels.apply(changes);
-                        gone.into_iter().for_each(|subscription| cell.forget(subscription));
+                        gone.into_iter().for_each(|subscription| cell.unlisted(subscription));
                     }
                 }
             }
@@ -196,6 +202,14 @@ const fn owner(change: &Change) -> Owner {
         | Change::Progress { owner, .. }
         | Change::Gap { owner, .. }
         | Change::Restarted { owner, .. } => *owner,
+    }
+}
+
+/// True for what handles see, apart from mere counts.
+const fn is_visible(action: &Action) -> bool {
+    match action {
+        Action::Streams(change) => !matches!(change, Change::Progress { .. }),
+        _ => false,
     }
 }
 
