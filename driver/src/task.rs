@@ -31,7 +31,7 @@ use mosaik_proto::{
     links::DownReason,
     node::{self, Node},
     streams::{Change, Owner},
-    time::Instant,
+    time::{Instant, Now},
     wire::CloseCode,
 };
 
@@ -117,6 +117,8 @@ struct Task<R: Runtime, T> {
     transport: Arc<T>,
     timer: R::Timer,
     armed: Option<Instant>,
+    /// The clocks, read once per turn.
+    now: Now,
     node: Node,
     shared: Arc<Shared>,
     out: Outbox<node::Action>,
@@ -150,6 +152,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         Self {
             timer: runtime.timer(),
             armed: None,
+            now: runtime.now(),
             node,
             shared: Arc::clone(shared),
             out: Outbox::new(),
@@ -173,8 +176,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
 
     /// One step of the node, and everything that it asks for.
     fn step(&mut self, event: node::Event) {
-        let now = self.runtime.now();
-        self.node.handle(now, event, &mut self.out);
+        self.node.handle(self.now, event, &mut self.out);
         self.execute();
     }
 
@@ -228,7 +230,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         let news = slot.take();
         if let Some(up) = news.up {
             self.shared.metrics.connections_opened.increment(1);
-            let link = Link { slot: Arc::clone(slot), rtt_at: self.runtime.now().mono };
+            let link = Link { slot: Arc::clone(slot), rtt_at: self.now.mono };
             self.links.insert(slot.id, link);
             self.step(up);
         }
@@ -291,7 +293,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     }
 
     fn sample_rtt(&mut self, id: LinkId) {
-        let now = self.runtime.now().mono;
+        let now = self.now.mono;
         let Some(link) = self.links.get_mut(&id) else { return };
         if now.since(link.rtt_at) >= RTT_EVERY {
             link.rtt_at = now;
@@ -367,7 +369,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
         let publication = self.publication.take();
         let mut timer = self.runtime.timer();
-        timer.arm(Some(self.runtime.now().mono + LAST_WORDS));
+        timer.arm(Some(self.now.mono + LAST_WORDS));
         self.runtime.spawn(async move {
             drop(publication);
             transport.close(CloseCode::GRACEFUL_SHUTDOWN);
@@ -419,7 +421,8 @@ impl<R: Runtime, T: Transport> Future for Task<R, T> {
             if this.stopped {
                 return Poll::Ready(());
             }
-            if this.node.deadline().is_some_and(|at| at <= this.runtime.now().mono) {
+            this.now = this.runtime.now();
+            if this.node.deadline().is_some_and(|at| at <= this.now.mono) {
                 this.step(node::Event::Timeout);
             }
             match this.shared.inbox.pop() {

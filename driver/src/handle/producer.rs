@@ -38,7 +38,9 @@ struct Lane {
     open: BytesMut,
     open_items: u32,
     open_payload: u64,
-    /// All items and payload bytes that wait.
+    /// The last item was large: the next will be too, so begin with the long form of its length.
+    long: bool,
+    /// All items and bytes that wait.
     items: usize,
     bytes: usize,
     /// Places that sinks hold between `poll_ready` and `start_send`.
@@ -201,7 +203,8 @@ impl ProducerCell {
             }
         }
         let first = lane.items == 0;
-        let payload = match encode(&item, &mut lane.open) {
+        let long = lane.long;
+        let payload = match encode(&item, &mut lane.open, long) {
             Ok(payload) => payload,
             Err(Unsendable::Encoding(error)) => return Err(Error::Encoding(item, error)),
             Err(Unsendable::TooLarge(bytes)) => return Err(Error::TooLarge(item, bytes)),
@@ -209,7 +212,8 @@ impl ProducerCell {
         lane.items += 1;
         lane.open_items += 1;
         lane.open_payload += payload as u64;
-        let form = if payload < item::LONG_FROM { item::SHORT } else { item::LONG };
+        lane.long = payload >= item::LONG_FROM;
+        let form = if lane.long || long { item::LONG } else { item::SHORT };
         lane.bytes += payload + form;
         if lane.open.len() >= limits::BATCH_BYTES as usize {
             let batch = (lane.open_items, lane.open_payload, lane.open.split());
@@ -226,8 +230,13 @@ enum Unsendable<E> {
     TooLarge(usize),
 }
 
-/// Appends an item with its length in front; on failure the batch is as it was.
-fn encode<D: Datum>(item: &D, batch: &mut BytesMut) -> Result<usize, Unsendable<D::EncodeError>> {
+/// Appends an item with its length in front, in the long form if `long`, else in the form that fits;
+/// on failure the batch is as it was.
+fn encode<D: Datum>(
+    item: &D,
+    batch: &mut BytesMut,
+    long: bool,
+) -> Result<usize, Unsendable<D::EncodeError>> {
     /// Cuts a half-written item off, also when the encoder panics.
     struct Undo<'a>(&'a mut BytesMut, usize);
     impl Drop for Undo<'_> {
@@ -241,19 +250,23 @@ fn encode<D: Datum>(item: &D, batch: &mut BytesMut) -> Result<usize, Unsendable<
         batch.reserve(limits::BATCH_BYTES as usize + 512);
     }
     let mut undo = Undo(batch, start);
-    undo.0.extend_from_slice(&[0; item::SHORT]);
+    let form = if long { item::LONG } else { item::SHORT };
+    undo.0.extend_from_slice(&[0; item::LONG][..form]);
     item.encode_into(undo.0).map_err(Unsendable::Encoding)?;
-    let payload = undo.0.len() - start - item::SHORT;
+    let payload = undo.0.len() - start - form;
     if payload > limits::ITEM_BYTES {
         return Err(Unsendable::TooLarge(payload));
     }
-    if let Some(form) = item::short(payload) {
-        undo.0[start..start + item::SHORT].copy_from_slice(&form);
-    } else {
-        undo.0.extend_from_slice(&[0; item::LONG - item::SHORT]);
-        let end = start + item::SHORT + payload;
-        undo.0.copy_within(start + item::SHORT..end, start + item::LONG);
-        undo.0[start..start + item::LONG].copy_from_slice(&item::long(payload));
+    match item::short(payload).filter(|_| !long) {
+        Some(short) => undo.0[start..start + form].copy_from_slice(&short),
+        None => {
+            if !long {
+                undo.0.extend_from_slice(&[0; item::LONG - item::SHORT]);
+                let end = start + item::SHORT + payload;
+                undo.0.copy_within(start + item::SHORT..end, start + item::LONG);
+            }
+            undo.0[start..start + item::LONG].copy_from_slice(&item::long(payload));
+        }
     }
     undo.1 = undo.0.len();
     Ok(payload)
@@ -410,7 +423,11 @@ impl<D: Datum> Producer<D> {
     /// # Errors
     /// [`Error::Closed`], [`Error::Encoding`], [`Error::TooLarge`]; each gives the item back.
     pub async fn send(&self, item: D) -> Result<(), Error<D>> {
-        let mut item = item;
+        // The usual case costs one lock and no look at the state.
+        let mut item = match self.try_send(item) {
+            Err(Error::Full(back) | Error::Offline(back)) => back,
+            result => return result,
+        };
         let (mut room, mut online) = (None, None);
         loop {
             let ready =
