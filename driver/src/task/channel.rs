@@ -121,13 +121,14 @@ impl Channel {
     /// Moves bytes from the transport into the slot, until the channel ends.
     pub(crate) async fn pump_in(self: Arc<Self>, mut read: impl ChunkRead, inbox: Arc<Inbox>) {
         let mut chunks = Vec::new();
+        let mut pool = BytesMut::new();
         loop {
             let result = match self.or_closed(read.read(&mut chunks)).await {
                 Ok(result) => result,
                 Err(code) => return read.stop(code),
             };
             if !chunks.is_empty() {
-                let chunk = gather(&mut chunks);
+                let chunk = gather(&mut chunks, &mut pool);
                 {
                     let mut state = lock(&self.state);
                     state.waiting += chunk.len();
@@ -225,14 +226,18 @@ impl Channel {
 }
 
 /// What arrived together as one chunk. A transport hands over packets; a step of the core for each
-/// would cost more than this copy, which the core then need not make.
-fn gather(chunks: &mut Vec<Bytes>) -> Bytes {
+/// would cost more than this copy, which the core then need not make. The pool's memory is used
+/// again once everything in it was taken.
+fn gather(chunks: &mut Vec<Bytes>, pool: &mut BytesMut) -> Bytes {
     if let [_] = chunks[..] {
         return chunks.remove(0);
     }
-    let mut joined = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
-    chunks.drain(..).for_each(|chunk| joined.extend_from_slice(&chunk));
-    joined.freeze()
+    let len = chunks.iter().map(Bytes::len).sum();
+    if pool.capacity() < len {
+        pool.reserve(len.max(JOIN_BYTES * 4));
+    }
+    chunks.drain(..).for_each(|chunk| pool.extend_from_slice(&chunk));
+    pool.split().freeze()
 }
 
 /// The next write; several small ones become one.
