@@ -16,7 +16,8 @@
 //! already, closes the old one only then, and a random name is never used by a second.
 //!
 //! Loopback addresses mean nothing in another network namespace, while several namespaces may
-//! share a file system; so records carry theirs, and those of others are ignored.
+//! share a file system; so records carry theirs. A look ignores those of other namespaces. Who asks
+//! for a peer by its id gets the other addresses of such a record, which may lead there.
 //!
 //! # Work and time
 //!
@@ -180,7 +181,9 @@ impl AddressBook for HostBook {
 
     fn resolve(&self, peer: &PeerId) -> BTreeSet<SocketAddr> {
         let mut addrs = BTreeSet::new();
-        self.0.read(&peer.to_string(), &BTreeSet::new(), |record| addrs.extend(record.addrs));
+        self.0.read(&peer.to_string(), &BTreeSet::new(), |record, near| {
+            addrs.extend(record.addrs.into_iter().filter(|addr| near || !addr.ip().is_loopback()));
+        });
         addrs
     }
 
@@ -211,8 +214,9 @@ impl Wanted {
 }
 
 impl Inner {
-    /// Hands over every living record of our network namespace in files whose names begin so.
-    fn read(&self, prefix: &str, except: &BTreeSet<Name>, mut each: impl FnMut(Record)) {
+    /// Hands over every living record in files whose names begin so, and whether it is of our
+    /// network namespace.
+    fn read(&self, prefix: &str, except: &BTreeSet<Name>, mut each: impl FnMut(Record, bool)) {
         let Some(dir) = self.place.existing() else { return };
         let Ok(entries) = fs::read_dir(dir) else { return };
         let names = entries.take(ENTRIES_MAX).flatten().filter_map(|entry| {
@@ -223,7 +227,7 @@ impl Inner {
         });
         for name in names.take(FILES_MAX) {
             match file::read(dir, &name) {
-                Ok(Seen::Alive { record, netns }) if netns == self.netns => each(record),
+                Ok(Seen::Alive { record, netns }) => each(record, netns == self.netns),
                 Ok(_) => (),
                 Err(error) => tracing::trace!(%name, %error, "skipped a file of the address book"),
             }
@@ -235,8 +239,9 @@ impl Inner {
         let mut listed: BTreeMap<_, _> =
             looks.iter().map(|watch| (watch.network, Listing::new())).collect();
         let own = kept.nodes.values().map(|node| node.name.clone()).collect();
-        self.read("", &own, |record| {
-            if let Some(listing) = record.network.and_then(|network| listed.get_mut(&network))
+        self.read("", &own, |record, near| {
+            if near
+                && let Some(listing) = record.network.and_then(|network| listed.get_mut(&network))
                 && !record.addrs.is_empty()
             {
                 listing.entry(record.peer).or_default().extend(record.addrs);

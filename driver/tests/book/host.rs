@@ -235,7 +235,7 @@ fn updates_are_atomic() {
 }
 
 #[test]
-fn another_network_namespace_is_ignored() {
+fn another_network_namespace_has_another_loopback() {
     let dir = Dir::new("netns");
     let here = HostBook::in_namespace(dir.book(), "net:[1]");
     let there = HostBook::in_namespace(dir.book(), "net:[2]");
@@ -249,6 +249,14 @@ fn another_network_namespace_is_ignored() {
     assert_eq!(reports.recv_timeout(PATIENCE), Ok(report_of(2, 2)));
     assert_eq!(here.resolve(&peer(1)), addrs([]));
     assert_eq!(dir.files().len(), 2, "but it is alive");
+    // By its id it may be reached through addresses that are not loopback.
+    let roaming = ([10, 9, 8, 7], 3).into();
+    let mut record = record(3, [3], None);
+    record.addrs.insert(roaming);
+    let _c = there.publish(record);
+    there.flush();
+    assert_eq!(here.resolve(&peer(3)), [roaming].into());
+    assert_eq!(there.resolve(&peer(3)).len(), 2);
 }
 
 #[test]
