@@ -181,8 +181,8 @@ fn order(options: &Options, round: usize) -> Vec<usize> {
 fn report(options: &Options, names: &[&str], peer: &str, unit: &str, rounds: &[[Measured; 3]]) {
     for (at, name) in names.iter().enumerate() {
         if let Some(side) = options.only {
-            let all: Vec<_> = rounds.iter().map(|round| round[side][at].round()).collect();
-            println!("# {name} {all:?} {unit}");
+            let all: Vec<_> = rounds.iter().map(|round| round[side][at]).collect();
+            println!("# {name} {all:.2?} {unit}");
             continue;
         }
         let mut compared: Vec<_> = rounds
