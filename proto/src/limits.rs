@@ -121,6 +121,8 @@ pub const RESUBSCRIBE_MAX: Duration = Duration::from_secs(1);
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Producers that left, of whom a consumer remembers where they stopped.
 pub const REMEMBERED_PRODUCERS: usize = 256;
+/// Tickets whose end is remembered by the monotonic clock.
+pub const LEASES: usize = 1_024;
 /// Local producers and consumers, each.
 pub const STREAMS: usize = 16_384;
 

@@ -343,7 +343,7 @@ impl Streams {
             return self.refuse(channel, CloseCode::STREAM_NOT_FOUND, out);
         };
         let mut cx = Cx { env, shared: &mut self.shared, out };
-        let refused = match producer.admit(entry, &cx) {
+        let refused = match producer.admit(entry, &mut cx) {
             Ok(()) => {
                 let reader = self.pending.remove(&channel).map(|p| p.reader).unwrap_or_default();
                 cx.set_timer(Timer::Pending(channel), None);

@@ -119,7 +119,7 @@ impl Consumer {
         }
     }
 
-    fn is_allowed(&self, entry: &PeerEntry, cx: &Cx<'_>) -> bool {
+    fn is_allowed(&self, entry: &PeerEntry, cx: &mut Cx<'_>) -> bool {
         self.config.require.accepts(&cx.info(entry))
             && cx.tickets(&self.config.validators, entry).is_ok()
     }

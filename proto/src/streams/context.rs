@@ -1,15 +1,17 @@
 //! What producers and consumers share within a step: timers, channel routes, wants.
 
 use alloc::collections::BTreeMap;
+use core::time::Duration;
 
 use super::{Action, Change, Env};
 use crate::{
     core::Outbox,
     discovery::{PeerEntry, PeerInfo},
     ids::{ChannelId, ConsumerId, LinkId, PeerId, ProducerId, SubscriptionId},
+    limits,
     rng::Rng,
     tickets::{Expiration, InvalidTicket, TicketValidator, validate_all},
-    time::{Instant, TimerQueue},
+    time::{Instant, TimerQueue, UnixMillis},
 };
 
 /// The timers of streams.
@@ -48,6 +50,8 @@ pub(super) struct Shared {
     pub(super) rng: Rng,
     /// How many subscriptions want a link to this peer.
     wants: BTreeMap<PeerId, usize>,
+    /// When tickets end by the monotonic clock, by their owner and the moment that they name.
+    leases: BTreeMap<(PeerId, UnixMillis), Instant>,
     next_channel: u64,
     next_subscription: u64,
 }
@@ -59,6 +63,7 @@ impl Shared {
             routes: BTreeMap::new(),
             rng,
             wants: BTreeMap::new(),
+            leases: BTreeMap::new(),
             next_channel: 0,
             next_subscription: 0,
         }
@@ -122,13 +127,27 @@ impl Cx<'_> {
         PeerInfo::new(entry.clone(), self.env.paths.rtt(&entry.id()))
     }
 
-    /// Whether a peer has the tickets, and until when.
+    /// Whether a peer has the tickets, and until when. STR-11: from the first look on the end is also
+    /// a moment of the monotonic clock, so that a wall clock that is set back extends nothing.
     pub(super) fn tickets(
-        &self,
+        &mut self,
         validators: &[alloc::sync::Arc<dyn TicketValidator>],
         entry: &PeerEntry,
     ) -> Result<Expiration, InvalidTicket> {
-        validate_all(validators, entry, self.env.now.wall)
+        let now = self.env.now;
+        let verdict = validate_all(validators, entry, now.wall)?;
+        let Some(at) = verdict.unix_millis() else { return Ok(verdict) };
+        let left = Duration::from_millis(at.0.saturating_sub(now.wall.0));
+        let leases = &mut self.shared.leases;
+        let end = leases.entry((entry.id(), at)).or_insert(now.mono + left);
+        *end = (*end).min(now.mono + left);
+        let over = *end <= now.mono;
+        if leases.len() > limits::LEASES {
+            // The one that ends last is the least urgent to remember.
+            let last = leases.iter().max_by_key(|(_, end)| **end).map(|(lease, _)| *lease);
+            last.map(|lease| leases.remove(&lease));
+        }
+        if over { Err(InvalidTicket) } else { Ok(verdict) }
     }
 
     /// When tickets that are good until `expiration` have to be looked at again: on expiry, but at
@@ -136,6 +155,6 @@ impl Cx<'_> {
     pub(super) fn ticket_check(&self, expiration: Expiration) -> Option<Instant> {
         let at = expiration.unix_millis()?;
         let left = at.0.saturating_sub(self.env.now.wall.0).clamp(1, 1_000);
-        Some(self.now() + core::time::Duration::from_millis(left))
+        Some(self.now() + Duration::from_millis(left))
     }
 }

@@ -66,7 +66,7 @@ impl Producer {
     }
 
     /// STR-03: may this peer consume? Who is not allowed does not learn whether there is room.
-    pub(super) fn admit(&self, entry: &PeerEntry, cx: &Cx<'_>) -> Result<(), CloseCode> {
+    pub(super) fn admit(&self, entry: &PeerEntry, cx: &mut Cx<'_>) -> Result<(), CloseCode> {
         if self.closing {
             return Err(CloseCode::STREAM_NOT_FOUND);
         }
