@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use common::{Data1, Data2, eventually, nodes, quiet, soon, within};
 use futures::StreamExt as _;
-use mosaik::{streams::producer, *};
+use mosaik::{
+    discovery::Events,
+    streams::{StreamEvent, producer},
+    *,
+};
 
 /// A consumer that is not read holds its producer, and loses nothing.
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +76,7 @@ async fn a_stuck_consumer_is_cut_off() -> anyhow::Result<()> {
     let mut reader = n1.streams().consume::<Vec<u8>>();
     let mut stuck = n2.streams().consumer::<Vec<u8>>().with_window(2, 10_000).build();
     soon(producer.when().subscribed().minimum_of(2)).await;
+    let (mut seen, mut told) = (stuck.events(), producer.events());
     let victim = producer.consumers().find(|c| c.peer().id() == n2.local().id());
     let cut = victim.expect("it consumes").disconnected();
     let sending = tokio::spawn({
@@ -108,6 +113,21 @@ async fn a_stuck_consumer_is_cut_off() -> anyhow::Result<()> {
     let missed = stuck.producers().next().map_or(0, |p| p.stats().missed());
     println!("got {got}, missed {missed}, last {last}");
     assert_eq!(got + missed, 2_000, "every item arrived or is known as missed");
+    assert_eq!(stuck.missed(), missed);
+
+    // Both ends were told of the same gaps.
+    let gaps = |events: &mut Events<StreamEvent>| {
+        let mut gaps = Vec::new();
+        while let Ok(Some(event)) = events.try_recv() {
+            if let StreamEvent::Gap { first, last, .. } = event {
+                gaps.push((first, last));
+            }
+        }
+        gaps
+    };
+    let missing = gaps(&mut seen);
+    assert_eq!(missing.iter().map(|(first, last)| last - first + 1).sum::<u64>(), missed);
+    assert_eq!(gaps(&mut told), missing);
     Ok(())
 }
 

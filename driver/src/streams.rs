@@ -6,7 +6,7 @@ pub use mosaik_proto::{
 };
 
 pub use crate::handle::{
-    channels::{ChannelInfo, Stats},
+    channels::{ChannelInfo, Stats, StreamEvent},
     streams::{StreamDef, Streams},
     when::{ChannelConditions, When},
 };
@@ -16,7 +16,8 @@ pub mod producer {
     pub use mosaik_proto::streams::ProducerConfig;
 
     pub use crate::handle::{
-        producer::{Error, Producer},
+        producer::Producer,
+        send_error::Error,
         streams::{BuilderError, ProducerBuilder as Builder},
     };
 }

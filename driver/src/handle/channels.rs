@@ -19,7 +19,36 @@ use mosaik_proto::{
 };
 
 use super::shared::Clock;
-use crate::{metrics::StreamMetrics, sync::cell::Watched};
+use crate::{
+    metrics::StreamMetrics,
+    sync::{broadcast::Broadcast, cell::Watched},
+};
+
+/// What happened to the subscriptions of a producer or consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamEvent {
+    /// Items can flow to or from this peer.
+    Connected(PeerId),
+    /// No more, for now or for good.
+    Disconnected(PeerId),
+    /// Items of this producer, or for this consumer, were missed: they had left the producer's tail
+    /// before they could be sent. Numbered within the producer's incarnation.
+    Gap {
+        /// The peer at the other end.
+        peer: PeerId,
+        /// The first item that is missing.
+        first: u64,
+        /// The last item that is missing.
+        last: u64,
+    },
+    /// This producer started anew: its numbering began again, and what the old one had not sent is
+    /// lost.
+    Restarted(PeerId),
+}
+
+/// Events kept for receivers that are slow.
+const EVENTS: usize = 256;
 
 /// How many datums and bytes went through, and since when.
 #[derive(Clone)]
@@ -221,6 +250,9 @@ pub(crate) struct Channels {
     local_produces: bool,
     clock: Clock,
     pub(crate) metrics: StreamMetrics,
+    pub(crate) events: Broadcast<StreamEvent>,
+    /// Items that were missed, over all subscriptions.
+    missed: AtomicU64,
 }
 
 impl Channels {
@@ -233,11 +265,25 @@ impl Channels {
     ) -> Self {
         let status = Arc::new(Watched::new(Status::default()));
         let online = AtomicBool::new(false);
-        Self { stream, status, online, local, local_produces, clock, metrics }
+        Self {
+            stream,
+            status,
+            online,
+            local,
+            local_produces,
+            clock,
+            metrics,
+            events: Broadcast::new(EVENTS),
+            missed: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn is_online(&self) -> bool {
         self.online.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn list(&self) -> Vec<ChannelInfo> {
@@ -245,6 +291,7 @@ impl Channels {
     }
 
     pub(crate) fn close(&self) {
+        self.events.close();
         self.online.store(false, Ordering::Release);
         self.status.change(|status| {
             self.metrics.connected(status.connected().count(), 0);
@@ -282,11 +329,21 @@ impl Channels {
     fn apply_one(&self, status: &mut Status, change: Change) -> bool {
         match change {
             Change::Channel { subscription, peer, state, .. } => {
+                let was = status.channels.get(&subscription).map(ChannelInfo::is_connected);
+                match (was.unwrap_or(false), state == State::Connected) {
+                    (false, true) => self.events.send(StreamEvent::Connected(peer.id())),
+                    (true, false) => self.events.send(StreamEvent::Disconnected(peer.id())),
+                    (true, true) | (false, false) => {}
+                }
                 self.put(status, subscription, peer, state);
                 true
             }
             Change::ChannelGone { subscription, .. } => {
-                status.channels.remove(&subscription).is_some()
+                let Some(channel) = status.channels.remove(&subscription) else { return false };
+                if channel.is_connected() {
+                    self.events.send(StreamEvent::Disconnected(channel.peer.id()));
+                }
+                true
             }
             Change::Online { online, .. } => {
                 status.online = online;
@@ -300,13 +357,20 @@ impl Channels {
             }
             Change::Gap { subscription, first, last, .. } => {
                 tracing::warn!(stream = %self.stream, first, last, "items were missed");
+                let missed = last - first + 1;
+                self.missed.fetch_add(missed, Ordering::Relaxed);
                 if let Some(channel) = status.channels.get(&subscription) {
-                    channel.stats.counters.gaps.fetch_add(last - first + 1, Ordering::Relaxed);
+                    channel.stats.counters.gaps.fetch_add(missed, Ordering::Relaxed);
+                    let peer = channel.peer.id();
+                    self.events.send(StreamEvent::Gap { peer, first, last });
                 }
                 false
             }
-            Change::Restarted { .. } => {
+            Change::Restarted { subscription, .. } => {
                 tracing::info!(stream = %self.stream, "the producer started anew");
+                if let Some(channel) = status.channels.get(&subscription) {
+                    self.events.send(StreamEvent::Restarted(channel.peer.id()));
+                }
                 false
             }
         }

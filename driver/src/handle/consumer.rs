@@ -20,13 +20,13 @@ use mosaik_proto::{
 };
 
 use super::{
-    channels::{ChannelInfo, Channels, Stats},
+    channels::{ChannelInfo, Channels, Stats, StreamEvent},
     shared::Shared,
     when::When,
 };
 use crate::{
     datum::Datum,
-    sync::cell::lock,
+    sync::{broadcast::Events, cell::lock},
     task::inbox::{Queued, Source},
 };
 
@@ -247,6 +247,19 @@ impl<D: Datum> Consumer<D> {
     #[must_use]
     pub const fn when(&self) -> &When {
         &self.when
+    }
+
+    /// What happens to the subscriptions from now on: connections, gaps, restarts. Beside the items,
+    /// not among them.
+    #[must_use]
+    pub fn events(&self) -> Events<StreamEvent> {
+        self.cell.channels.events.subscribe()
+    }
+
+    /// Items that were missed, over all producers so far.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.cell.channels.missed()
     }
 
     /// True if the `online_when` condition is met.

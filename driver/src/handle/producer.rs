@@ -19,13 +19,14 @@ use mosaik_proto::{
 };
 
 use super::{
-    channels::{ChannelInfo, Channels},
+    channels::{ChannelInfo, Channels, StreamEvent},
+    send_error::Error,
     shared::Shared,
     when::When,
 };
 use crate::{
     datum::Datum,
-    sync::cell::lock,
+    sync::{broadcast::Events, cell::lock},
     task::inbox::{Queued, Source},
 };
 
@@ -272,88 +273,6 @@ fn encode<D: Datum>(
     Ok(payload)
 }
 
-/// Why an item was not taken. The item comes back; nothing was sent.
-pub enum Error<D: Datum> {
-    /// The producer has ended: its network shut down, or this handle was closed.
-    Closed(Option<D>),
-    /// The buffer is full. Try again, or use [`Producer::send`], which waits.
-    Full(D),
-    /// The producer is offline: its `online_when` condition is not met. Try again later.
-    Offline(D),
-    /// The item could not be encoded.
-    Encoding(D, D::EncodeError),
-    /// The item has this many bytes, above [`limits::ITEM_BYTES`].
-    TooLarge(D, usize),
-}
-
-impl<D: Datum> Error<D> {
-    /// The item, if there is one.
-    pub fn into_inner(self) -> Option<D> {
-        match self {
-            Self::Closed(item) => item,
-            Self::Full(item)
-            | Self::Offline(item)
-            | Self::Encoding(item, _)
-            | Self::TooLarge(item, _) => Some(item),
-        }
-    }
-}
-
-impl<D: Datum> fmt::Display for Error<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(_) => f.write_str("the producer has ended"),
-            Self::Full(_) => f.write_str("the producer's buffer is full; try again"),
-            Self::Offline(_) => f.write_str("the producer is offline; try again when it is online"),
-            Self::Encoding(_, error) => write!(f, "the datum could not be encoded: {error}"),
-            Self::TooLarge(_, bytes) => {
-                write!(f, "the datum has {bytes} bytes, above the limit of {}", limits::ITEM_BYTES)
-            }
-        }
-    }
-}
-
-impl<D: Datum> fmt::Debug for Error<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed(_) => f.write_str("Closed"),
-            Self::Full(_) => f.write_str("Full"),
-            Self::Offline(_) => f.write_str("Offline"),
-            Self::Encoding(_, error) => f.debug_tuple("Encoding").field(error).finish(),
-            Self::TooLarge(_, bytes) => f.debug_tuple("TooLarge").field(bytes).finish(),
-        }
-    }
-}
-
-impl<D: Datum> std::error::Error for Error<D> {}
-
-/// Encoding errors have no equality, so two of them are never equal.
-impl<D: Datum + PartialEq> PartialEq for Error<D> {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Closed(a), Self::Closed(b)) => a == b,
-            (Self::Full(a), Self::Full(b)) | (Self::Offline(a), Self::Offline(b)) => a == b,
-            (Self::TooLarge(a, n), Self::TooLarge(b, m)) => a == b && n == m,
-            _ => false,
-        }
-    }
-}
-
-impl<D: Datum + Clone> Clone for Error<D>
-where
-    D::EncodeError: Clone,
-{
-    fn clone(&self) -> Self {
-        match self {
-            Self::Closed(item) => Self::Closed(item.clone()),
-            Self::Full(item) => Self::Full(item.clone()),
-            Self::Offline(item) => Self::Offline(item.clone()),
-            Self::Encoding(item, error) => Self::Encoding(item.clone(), error.clone()),
-            Self::TooLarge(item, bytes) => Self::TooLarge(item.clone(), *bytes),
-        }
-    }
-}
-
 /// Sends the items of one stream to everybody who consumes it.
 ///
 /// Clones send into the same stream. When the last is dropped, what was accepted is still sent,
@@ -403,6 +322,19 @@ impl<D: Datum> Producer<D> {
     #[must_use]
     pub const fn when(&self) -> &When {
         &self.when
+    }
+
+    /// What happens to the subscriptions from now on: connections, gaps, restarts. Beside the items,
+    /// not among them.
+    #[must_use]
+    pub fn events(&self) -> Events<StreamEvent> {
+        self.cell.channels.events.subscribe()
+    }
+
+    /// Items that were missed, over all consumers so far.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.cell.channels.missed()
     }
 
     /// True if items are accepted: the `online_when` condition is met.
