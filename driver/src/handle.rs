@@ -1,5 +1,6 @@
 //! Application handles: `Clone`-able values without a runtime type, behind which the loop works.
 
+pub(crate) mod admission;
 pub(crate) mod catalog;
 pub(crate) mod channels;
 pub(crate) mod consumer;

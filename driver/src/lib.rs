@@ -34,6 +34,7 @@ pub mod streams;
 
 pub use self::{
     datum::Datum,
+    handle::admission::Admission,
     handle::network::{Config, Error, Launch, LocalNode, Network, NetworkBuilder},
     one_or_many::{OneOrMany, Variant},
     task::start,

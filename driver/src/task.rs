@@ -94,7 +94,8 @@ pub fn start<R: Runtime, T: Transport>(
     let seed = *mosaik_proto::Digest::random().as_bytes();
     let me = entry.id();
     let backlog = config.discovery.events_backlog;
-    let shared = Arc::new(Shared::new(entry, config.network, clock, catalog, backlog));
+    let shared =
+        Arc::new(Shared::new(entry, config.policy, config.network, clock, catalog, backlog));
     let node = Node::new(node::Config { discovery }, config.network, me, seed, now);
     let record = Record { peer: me, addrs, network: None };
     let task = Task::new(&runtime, &transport, node, &shared, record);

@@ -51,12 +51,14 @@ mod channels;
 mod dialing;
 mod hello;
 mod need;
+mod policy;
 mod vocabulary;
 
 use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use self::policy::Policy;
 pub use self::vocabulary::{
     Action, Counter, DialError, DownReason, Env, Event, Interest, Path, Paths,
 };
@@ -128,6 +130,7 @@ pub struct Links {
     dialing: Dialing,
     timers: TimerQueue<Timer>,
     next_channel: u64,
+    policy: Policy,
     closed: bool,
 }
 
@@ -148,6 +151,7 @@ impl Links {
             dialing: Dialing::new(rng),
             timers: TimerQueue::new(),
             next_channel: 0,
+            policy: Policy::default(),
             closed: false,
         }
     }
@@ -177,6 +181,9 @@ impl Links {
             Some(CloseCode::GRACEFUL_SHUTDOWN)
         } else if superfluous || peer == self.me {
             Some(CloseCode::DUPLICATE)
+        } else if !self.policy.may_try(&peer) {
+            out.push(Action::Count(Counter::Refused(CloseCode::NOT_ADMITTED)));
+            Some(CloseCode::NOT_ADMITTED)
         } else if side == Side::Listener && self.strangers >= limits::HANDSHAKES {
             Some(CloseCode::BUSY)
         } else {
@@ -500,6 +507,8 @@ impl Core for Links {
                 self.on_channel_down(env, channel, reason, out);
             }
             Event::Local(entry) => self.local = Some(entry),
+            Event::Policy(policy) => self.on_policy(env, policy, out),
+            Event::EntryChanged(peer) => self.on_entry_changed(env, &peer, out),
             Event::Want { interest, peer, addrs } => self.on_want(env, interest, peer, &addrs),
             Event::Unwant { interest, peer } => self.on_unwant(env, interest, peer),
             Event::SendControl { link, kind, payload } => {

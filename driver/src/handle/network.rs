@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, fmt, future::Future, net::SocketAddr, sync::Arc
 use mosaik_proto::{
     NetworkId, PeerId,
     crypto::SecretKey,
-    discovery::{EndpointAddr, EntryError},
+    discovery::{EndpointAddr, EntryError, PeerEntry},
+    links::Policy,
 };
 
 use super::{
+    admission::{self, Admission},
     discovery::Discovery,
     shared::{Life, Shared},
     streams::Streams,
@@ -25,6 +27,7 @@ pub struct Network {
     local: LocalNode,
     discovery: Discovery,
     streams: Streams,
+    admission: Admission,
 }
 
 impl Network {
@@ -33,6 +36,7 @@ impl Network {
             local: LocalNode { shared: Arc::clone(&shared) },
             discovery: Discovery { shared: Arc::clone(&shared) },
             streams: Streams { shared: Arc::clone(&shared) },
+            admission: Admission { shared: Arc::clone(&shared) },
             shared,
         }
     }
@@ -59,6 +63,12 @@ impl Network {
     #[must_use]
     pub const fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// Who may have a link with this node at all.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Resolves when the node can be reached by others: at once, since it is bound when it exists.
@@ -163,6 +173,7 @@ pub struct Config {
     pub(crate) key: SecretKey,
     pub(crate) addrs: BTreeSet<SocketAddr>,
     pub(crate) discovery: ConfigBuilder,
+    pub(crate) policy: Policy,
     #[cfg(feature = "prometheus")]
     pub(crate) prometheus: Option<SocketAddr>,
 }
@@ -176,6 +187,7 @@ impl Config {
             key: SecretKey::generate(),
             addrs: BTreeSet::new(),
             discovery: ConfigBuilder::default(),
+            policy: Policy::everybody(),
             #[cfg(feature = "prometheus")]
             prometheus: None,
         }
@@ -240,6 +252,15 @@ impl<L: Launch> NetworkBuilder<L> {
     /// How discovery behaves.
     pub fn with_discovery(mut self, discovery: ConfigBuilder) -> Self {
         self.config.discovery = discovery;
+        self
+    }
+
+    /// Admits only peers whose entry passes this test; see [`Admission::require`].
+    pub fn with_admission(
+        mut self,
+        test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.config.policy = admission::policy(test);
         self
     }
 

@@ -13,6 +13,7 @@ use mosaik_proto::{
         SignedPeerEntry, Tombstone,
     },
     ids::RequestId,
+    links::Policy,
     node,
     time::Now,
 };
@@ -68,6 +69,8 @@ struct Host {
     /// Commands without an answer that matters; bounded by the caller's thread, see `post`.
     cancelled: Vec<RequestId>,
     entry_changed: bool,
+    /// The latest one wins.
+    policy: Option<Policy>,
     found: Vec<EndpointAddr>,
     farewell: Option<Tombstone>,
     /// Failed and finished dials, bounded by [`limits::DIALS`].
@@ -88,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) life: Watched<Life>,
     pub(crate) metrics: NodeMetrics,
     entry: Mutex<LocalEntry>,
+    policy: Mutex<Policy>,
     host: Mutex<Host>,
     queued: Queued,
 }
@@ -95,6 +99,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         entry: LocalEntry,
+        policy: Policy,
         network: NetworkId,
         clock: Clock,
         catalog: CatalogMirror,
@@ -112,7 +117,12 @@ impl Shared {
             life: Watched::new(Life::Running),
             metrics: NodeMetrics::new(&network),
             entry: Mutex::new(entry),
-            host: Mutex::new(Host { entry_changed: true, ..Host::default() }),
+            host: Mutex::new(Host {
+                entry_changed: true,
+                policy: Some(policy.clone()),
+                ..Host::default()
+            }),
+            policy: Mutex::new(policy),
             queued: Queued::default(),
         }
     }
@@ -148,6 +158,14 @@ impl Shared {
             self.catalog.set_local(entry.signed().clone());
         }
         self.post(|host| host.entry_changed = true);
+    }
+
+    /// Changes who is admitted.
+    pub(crate) fn change_policy(&self, change: impl FnOnce(&mut Policy)) {
+        let mut policy = lock(&self.policy);
+        change(&mut policy);
+        let latest = policy.clone();
+        self.post(|host| host.policy = Some(latest));
     }
 
     // --- requests --------------------------------------------------------------------------
@@ -222,6 +240,7 @@ impl Shared {
         if host.entry_changed {
             events.push_back(node::Event::LocalEntry(self.me()));
         }
+        events.extend(host.policy.map(node::Event::Admission));
         events.extend(host.dials);
         if !host.found.is_empty() {
             events.push_back(node::Event::Found(host.found));

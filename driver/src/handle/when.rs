@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +11,7 @@ use std::{
 use event_listener::EventListener;
 use mosaik_proto::{discovery::PeerEntry, ids::Tag, streams::Condition};
 
-use super::channels::Status;
+use super::{admission::guard, channels::Status};
 use crate::{one_or_many::OneOrMany, sync::cell::Watched};
 
 /// Makes futures that resolve when a producer or consumer is in some state.
@@ -103,13 +102,7 @@ impl ChannelConditions {
     #[must_use]
     pub fn with_predicate(self, test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static) -> Self {
         // Also evaluated by the core, inside the event loop, which must survive it.
-        let guarded = move |peer: &PeerEntry| {
-            catch_unwind(AssertUnwindSafe(|| test(peer))).unwrap_or_else(|_| {
-                tracing::error!("the predicate of a condition panicked; the peer does not count");
-                false
-            })
-        };
-        self.refine(|condition| condition.with_predicate(guarded))
+        self.refine(|condition| condition.with_predicate(guard(test)))
     }
 
     /// The opposite condition. Saying it twice is saying it once.

@@ -1,9 +1,11 @@
 //! Who is let in: hellos, duplicates, replacement, and the moment of admission.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use super::{
-    Action, Counter, Env, Links, Path, Phase, Timer,
+    Action, Counter, Env, Links, Path, Phase, Policy, Timer,
     hello::{self, Hello, Refusal},
 };
 use crate::{
@@ -30,6 +32,10 @@ impl Links {
                 return self.close(env, link, code, out);
             }
         };
+        if !self.policy.admits(hello.entry.entry()) {
+            out.push(Action::Count(Counter::Refused(CloseCode::NOT_ADMITTED)));
+            return self.close(env, link, CloseCode::NOT_ADMITTED, out);
+        }
         let order = (hello.entry.update_version().incarnation, hello.serial);
         if side == Side::Listener {
             if let Err(code) = self.resolve_duplicate(env, peer, order, out) {
@@ -53,6 +59,32 @@ impl Links {
             let head = Head::new().with(&header(hello::READY, 0));
             out.push(Action::Write { channel: control, head, body: Bytes::new() });
             self.admit(env, link, out);
+        }
+    }
+
+    /// LINK-14: a new policy holds for the links that there are, too.
+    pub(super) fn on_policy(&mut self, env: Env<'_>, policy: Policy, out: &mut Outbox<Action>) {
+        self.policy = policy;
+        for peer in self.paths.by_peer.keys().copied().collect::<Vec<_>>() {
+            self.on_entry_changed(env, &peer, out);
+        }
+    }
+
+    /// LINK-14: who does not fit any more is put out.
+    pub(super) fn on_entry_changed(
+        &mut self,
+        env: Env<'_>,
+        peer: &PeerId,
+        out: &mut Outbox<Action>,
+    ) {
+        let Some(link) = self.paths.get(peer).map(|path| path.link) else { return };
+        let admitted = match env.catalog.get(peer) {
+            Some(entry) => self.policy.admits(entry),
+            None => self.policy.may_try(peer),
+        };
+        if !admitted {
+            out.push(Action::Count(Counter::Refused(CloseCode::NOT_ADMITTED)));
+            self.close(env, link, CloseCode::NOT_ADMITTED, out);
         }
     }
 

@@ -88,6 +88,10 @@ impl Links {
                     }
                 }
                 Timer::Dial(peer) if self.chosen.contains_key(&peer) => {}
+                // Looked at again as long as somebody wants it: the policy may change.
+                Timer::Dial(peer) if !self.policy.may_try(&peer) => {
+                    self.timers.set(timer, Some(env.now.mono + limits::REDIAL_MAX));
+                }
                 Timer::Dial(peer) => {
                     let known = env.catalog.get(&peer).map(|entry| &entry.address().addrs);
                     match self.dialing.start(&peer, known, env.now.mono) {

@@ -5,6 +5,7 @@ use core::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 
+use super::Policy;
 use crate::{
     discovery::{Catalog, SignedPeerEntry},
     ids::{ChannelId, LinkId, PeerId, Side},
@@ -133,6 +134,10 @@ pub enum Event {
     },
     /// Our own entry was signed anew; it goes into hellos.
     Local(SignedPeerEntry),
+    /// The application admits others than before.
+    Policy(Policy),
+    /// The visible entry of a peer changed, appeared or went.
+    EntryChanged(PeerId),
     /// A sibling needs a link to this peer.
     Want {
         /// Who needs it.

@@ -5,7 +5,7 @@
 //! | outside | one child | transport events to links, commands to their child, timeouts to all |
 //! | links | discovery, streams | link admitted or ended |
 //! | links | owner by protocol | channel up, data, drained, down |
-//! | discovery | streams | a peer's visible entry changed |
+//! | discovery | links, streams | a peer's visible entry changed |
 //! | discovery, streams | links | want a peer, open a channel, write, close |
 
 use alloc::collections::VecDeque;
@@ -56,6 +56,7 @@ pub(super) fn enter(event: Event, work: &mut Work) {
             work.push_back(Links(links::Event::Local(entry.clone())));
             Discovery(discovery::Event::Local(entry))
         }
+        Event::Admission(policy) => Links(links::Event::Policy(policy)),
         Event::Found(peers) => Discovery(discovery::Event::Found(peers)),
         Event::Discovery { request, command } => {
             Discovery(discovery::Event::Command { request, command })
@@ -150,7 +151,10 @@ pub(super) fn from_discovery(action: discovery::Action, work: &mut Work, out: &m
         A::Send { link, kind, payload } => Links(links::Event::SendControl { link, kind, payload }),
         A::Close { link, code } => Links(links::Event::CloseLink { link, code }),
         A::Retire(link) => Links(links::Event::RetireLink { link }),
-        A::Changed(peer) => Streams(streams::Event::PeerChanged(peer)),
+        A::Changed(peer) => {
+            work.push_back(Links(links::Event::EntryChanged(peer)));
+            Streams(streams::Event::PeerChanged(peer))
+        }
         A::Publish(change) => return out.push(Action::Catalog(change)),
         A::Reply { request, result } => return out.push(Action::Reply { request, result }),
         A::Raise { above } => return out.push(Action::Raise { above }),

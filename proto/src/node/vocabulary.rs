@@ -85,6 +85,8 @@ pub enum Event {
     // --- from the host ---
     /// Our own entry was signed anew. The first event of every node.
     LocalEntry(SignedPeerEntry),
+    /// The application admits others than before.
+    Admission(links::Policy),
     /// An address book names peers of our network.
     Found(Vec<EndpointAddr>),
 
