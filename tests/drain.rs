@@ -20,6 +20,8 @@ async fn accepted_items_outlive_the_producer() -> anyhow::Result<()> {
             let next = tokio::time::timeout(Duration::from_secs(5), consumer.next()).await;
             assert_eq!(next.ok().flatten(), Some(Data2(n)), "round {round}");
         }
+        // Behind the last item the subscription ends.
+        soon(consumer.when().unsubscribed()).await;
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ use mosaik_proto::{
     Core, Outbox, PeerId,
     discovery::{LocalEntry, SignedPeerEntry},
     ids::{ChannelId, ConsumerId, LinkId, ProducerId},
+    limits::BATCH_BYTES,
     links::DownReason,
     node::{self, Node},
     streams::{Change, Owner},
@@ -305,22 +306,27 @@ impl<R: Runtime, T: Transport> Task<R, T> {
 
     fn on_producer(&mut self, cell: &Arc<ProducerCell>) {
         for _ in 0..=BATCHES {
-            match cell.take() {
+            let taken = cell.take();
+            // A batch that is not full has emptied the lane. Whoever fills it again announces it;
+            // to look at once would fight the sender for the lane and make batches of a few items.
+            let more = match &taken {
                 Taken::Nothing => return,
-                taken => {
-                    match taken {
-                        Taken::Open => {
-                            self.producers.insert(cell.id, Arc::clone(cell));
-                        }
-                        Taken::Close => {
-                            self.producers.remove(&cell.id);
-                        }
-                        Taken::Batch(..) | Taken::Nothing => {}
-                    }
-                    if let Some(event) = producer::event(cell, taken) {
-                        self.step(event);
-                    }
+                Taken::Open => {
+                    self.producers.insert(cell.id, Arc::clone(cell));
+                    true
                 }
+                Taken::Close => {
+                    self.producers.remove(&cell.id);
+                    false
+                }
+                // The end of a producer comes behind its last batch.
+                Taken::Batch(_, data) => data.len() >= BATCH_BYTES as usize || cell.has_ended(),
+            };
+            if let Some(event) = producer::event(cell, taken) {
+                self.step(event);
+            }
+            if !more {
+                return;
             }
         }
         cell.announce(&self.shared);

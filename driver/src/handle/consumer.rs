@@ -34,7 +34,7 @@ use crate::{
 /// within a producer's lag timeout.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Items between two looks at the clock within a batch.
-const LOOK_EVERY: u64 = 8;
+const LOOK_EVERY: u64 = 32;
 
 /// Subscriptions whose tallies are kept in any case.
 const TALLIES: usize = 4_096;

@@ -83,12 +83,15 @@ impl Channel {
     /// Takes what is new. The chunks' memory is the loop's from now on.
     pub(crate) fn take(&self) -> News {
         self.queued.lower();
-        let news = {
+        let (news, waited) = {
             let mut state = lock(&self.state);
-            state.waiting = 0;
-            std::mem::take(&mut state.news)
+            let waited = std::mem::take(&mut state.waiting);
+            (std::mem::take(&mut state.news), waited)
         };
-        self.reader.wake();
+        // Below that the pump waits for bytes, not for room.
+        if waited >= SLOT_BYTES {
+            self.reader.wake();
+        }
         news
     }
 

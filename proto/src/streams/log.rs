@@ -103,7 +103,11 @@ impl Log {
         payload: u64,
         force: bool,
     ) -> Option<Slice> {
-        let at = self.batches.partition_point(|batch| batch.first <= cursor.seq).checked_sub(1)?;
+        // Nearly always it is the newest batch.
+        let at = match self.batches.back() {
+            Some(newest) if newest.first <= cursor.seq => self.batches.len() - 1,
+            _ => self.batches.partition_point(|batch| batch.first <= cursor.seq).checked_sub(1)?,
+        };
         let batch = &self.batches[at];
         let left = u64::from(batch.items) - (cursor.seq - batch.first);
         if left == 0 {

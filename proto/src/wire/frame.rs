@@ -99,7 +99,8 @@ impl FrameReader {
             core::mem::take(&mut self.body).freeze()
         };
         self.header_len = 0;
-        self.largest = self.largest.max(length).min(limits::BATCH_BYTES as usize);
+        // Twice, because a full batch is the first that exceeds the bound.
+        self.largest = self.largest.max(length).min(2 * limits::BATCH_BYTES as usize);
         Ok(Some(Frame { kind, payload }))
     }
 
