@@ -1,5 +1,7 @@
 //! Where the fuzzer begins: for each target a few inputs that reach its deeper states.
 
+use mosaik_proto::streams::item;
+
 use super::{input::Input, peers::peer, recipe};
 
 /// The seeds of a target, by its name.
@@ -55,7 +57,7 @@ fn wire() -> Vec<Vec<u8>> {
         recipe::Heard::default(),
     );
     let items = recipe::batch(3, 40);
-    let long = recipe::batch(1, 0x8001);
+    let long = [&item::long(3)[..], &[7; 3]].concat();
     [hello, entry, tombstone, list, items, long]
         .into_iter()
         .zip([2, 2, 2, 0, 1, 1])
