@@ -24,6 +24,11 @@ pub const UNNAMED_CHANNELS_PER_LINK: usize = 64;
 /// Bytes handed to a channel and not yet drained by the transport. A core never exceeds it by more
 /// than one frame.
 pub const CHANNEL_DEBT: u64 = 256 * 1024;
+/// Bytes of grants on one stream channel that the transport has not taken. Twice what a driver may
+/// keep to itself before it reports `Drained`, or a grant could wait for ever.
+pub const CREDIT_DEBT: u64 = 2 * DRAIN_REPORT;
+/// Bytes that a driver may have drained from a channel without reporting them.
+pub const DRAIN_REPORT: u64 = 32 * 1024;
 /// First wait before a peer is dialled again; doubles up to [`REDIAL_MAX`].
 pub const REDIAL_MIN: Duration = Duration::from_millis(250);
 /// Longest wait between dials while somebody wants the peer.

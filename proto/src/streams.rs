@@ -414,15 +414,17 @@ impl Core for Streams {
             Event::PeerChanged(peer) => self.on_peer_changed(env, peer, out),
             Event::Accepted { peer, channel } => self.on_accepted(env, peer, channel),
             Event::Data { channel, chunk } => self.on_data(env, channel, chunk, out),
-            Event::Drained { channel, bytes } => {
-                if let Some(Route::Producer(id, subscription)) =
-                    self.shared.routes.get(&channel).copied()
-                {
+            Event::Drained { channel, bytes } => match self.shared.routes.get(&channel).copied() {
+                Some(Route::Producer(id, subscription)) => {
                     self.with_producer(env, id, out, |producer, cx| {
                         producer.on_drained(subscription, bytes, cx);
                     });
                 }
-            }
+                Some(Route::Consumer(id, peer)) => {
+                    self.with_consumer(env, id, out, |c, cx| c.on_drained(&peer, bytes, cx));
+                }
+                Some(Route::Pending) | None => {}
+            },
             Event::ChannelDown { channel, reason } => match self.shared.routes.remove(&channel) {
                 Some(Route::Pending) => {
                     self.pending.remove(&channel);

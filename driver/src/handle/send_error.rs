@@ -10,7 +10,7 @@ use crate::datum::Datum;
 pub enum Error<D: Datum> {
     /// The producer has ended: its network shut down, or this handle was closed.
     Closed(Option<D>),
-    /// The buffer is full. Try again, or use [`Producer::send`], which waits.
+    /// The buffer is full. Try again, or use [`Producer::send`](crate::streams::producer::Producer::send), which waits.
     Full(D),
     /// The producer is offline: its `online_when` condition is not met. Try again later.
     Offline(D),

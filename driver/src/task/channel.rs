@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use mosaik_proto::{
     ids::{ChannelId, LinkId},
+    limits,
     links::DownReason,
     wire::{CloseCode, Head},
 };
@@ -26,7 +27,7 @@ use crate::{
 /// Bytes that may wait for the loop before the read pump stops reading.
 const SLOT_BYTES: usize = 256 * 1024;
 /// Drained bytes that are worth waking the loop; fewer are reported with the next wake-up.
-const DRAINED_WORTH: u32 = 32 * 1024;
+const DRAINED_WORTH: u32 = limits::DRAIN_REPORT as u32;
 /// Bytes of one write to the transport.
 const PIECE_BYTES: usize = 128 * 1024;
 /// Small writes are joined up to this size, because many small ones are slow in quinn.

@@ -234,7 +234,16 @@ impl Consumer {
         let Some(incoming) = self.producers.get_mut(peer) else { return };
         if let (Some(grant), Some(channel)) = (incoming.regrant(), incoming.channel()) {
             let (head, body) = frames::message(frames::CREDIT, &grant);
+            incoming.owe(head.len() + body.len());
             cx.out.push(Action::Write { channel, head, body });
+        }
+    }
+
+    /// The transport took bytes of ours: there may be room for a grant that had to wait.
+    pub(super) fn on_drained(&mut self, peer: &PeerId, bytes: u32, cx: &mut Cx<'_>) {
+        if let Some(incoming) = self.producers.get_mut(peer) {
+            incoming.drained(bytes);
+            self.regrant(peer, cx);
         }
     }
 
@@ -277,12 +286,11 @@ impl Consumer {
             return;
         };
         let could_take = incoming.can_take();
-        if let (Some(grant), Some(channel)) = (incoming.consumed(total), incoming.channel()) {
-            let (head, body) = frames::message(frames::CREDIT, &grant);
-            cx.out.push(Action::Write { channel, head, body });
-        }
-        if !could_take && incoming.can_take() && matches!(incoming.phase, Phase::Waiting) {
-            let peer = incoming.entry.id();
+        incoming.consumed(total);
+        let again = !could_take && incoming.can_take() && matches!(incoming.phase, Phase::Waiting);
+        let peer = incoming.entry.id();
+        self.regrant(&peer, cx);
+        if again {
             self.attempt(&peer, cx);
         }
     }

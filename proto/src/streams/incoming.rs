@@ -4,6 +4,7 @@ use super::frames::{Credit, Position, Subscribe};
 use crate::{
     discovery::PeerEntry,
     ids::{ChannelId, SubscriptionId},
+    limits,
     wire::FrameReader,
 };
 
@@ -57,6 +58,8 @@ pub(super) struct Incoming {
     /// Received and granted on the present channel.
     received: Credit,
     granted: Credit,
+    /// Bytes of grants that the transport has not taken.
+    debt: u64,
 }
 
 impl Incoming {
@@ -78,7 +81,18 @@ impl Incoming {
             consumed: Credit::default(),
             received: Credit::default(),
             granted: Credit::default(),
+            debt: 0,
         }
+    }
+
+    /// Counts a frame into what the transport has not taken.
+    pub(super) const fn owe(&mut self, bytes: usize) {
+        self.debt += bytes as u64;
+    }
+
+    /// The transport took bytes.
+    pub(super) fn drained(&mut self, bytes: u32) {
+        self.debt = self.debt.saturating_sub(u64::from(bytes));
     }
 
     /// The channel in use.
@@ -115,6 +129,7 @@ impl Incoming {
         criteria: super::Criteria,
     ) -> Subscribe {
         self.received = Credit::default();
+        self.debt = 0;
         self.granted = self.grantable();
         let (window, grant, resume) = (self.window, self.granted, self.position);
         Subscribe { stream, criteria, window, grant, resume }
@@ -166,13 +181,12 @@ impl Incoming {
         Ok(Arrival { gap, restarted: false })
     }
 
-    /// The application took items: running totals. Returns the new grant when it is worth a frame.
-    pub(super) fn consumed(&mut self, total: Credit) -> Option<Credit> {
+    /// The application took items: running totals.
+    pub(super) fn consumed(&mut self, total: Credit) {
         self.consumed = Credit {
             items: total.items.clamp(self.consumed.items, self.delivered.items),
             bytes: total.bytes.clamp(self.consumed.bytes, self.delivered.bytes),
         };
-        self.regrant()
     }
 
     /// The new grant when it is worth a frame.
@@ -194,7 +208,8 @@ impl Incoming {
         let worth = gain.items >= quarter(self.window.items)
             || gain.bytes >= quarter(self.window.bytes)
             || waiting && gain != Credit::default();
-        if !worth || !self.is_active() {
+        // STR-16: grants replace each other, so a peer that does not read them gets no more.
+        if !worth || !self.is_active() || self.debt >= limits::CREDIT_DEBT {
             return None;
         }
         self.granted = Credit {
@@ -239,6 +254,21 @@ mod tests {
         incoming
     }
 
+    fn take(incoming: &mut Incoming, total: Credit) -> Option<Credit> {
+        incoming.consumed(total);
+        incoming.regrant()
+    }
+
+    #[test]
+    fn str_16_grants_that_nobody_reads_are_bounded() {
+        let mut incoming = incoming();
+        incoming.receive(10, 8, 80).unwrap();
+        incoming.owe(limits::CREDIT_DEBT as usize);
+        assert_eq!(take(&mut incoming, Credit { items: 4, bytes: 40 }), None, "it has to wait");
+        incoming.drained(limits::DRAIN_REPORT as u32);
+        assert_eq!(incoming.regrant(), Some(Credit { items: 12, bytes: 140 }));
+    }
+
     #[test]
     fn str_05_credit_is_counted_in_items_and_bytes() {
         assert!(incoming().receive(10, 8, 100).is_ok());
@@ -254,7 +284,7 @@ mod tests {
         assert!(incoming.receive(10, 1, 5_000).is_ok());
         assert_eq!(incoming.receive(11, 1, 1), Err(Violation), "nothing more until it is taken");
         assert_eq!(
-            incoming.consumed(Credit { items: 1, bytes: 5_000 }),
+            take(&mut incoming, Credit { items: 1, bytes: 5_000 }),
             Some(Credit { items: 9, bytes: 5_100 })
         );
         assert!(incoming.receive(11, 1, 100).is_ok());
@@ -279,7 +309,7 @@ mod tests {
         assert_eq!(subscribe.grant, Credit { items: 2, bytes: 40 });
         assert_eq!(subscribe.resume, Some(Position { incarnation: 5, next: 16 }));
         assert_eq!(
-            incoming.consumed(Credit { items: 99, bytes: 99 }),
+            take(&mut incoming, Credit { items: 99, bytes: 99 }),
             Some(Credit { items: 8, bytes: 100 }),
             "a host cannot take more than was delivered"
         );
