@@ -99,7 +99,7 @@ pub use self::{
     info::PeerInfo,
     local::{Draft, EntryError, LocalEntry},
     tombstone::Tombstone,
-    vocabulary::{Action, Change, Command, CommandError, Env, Event, News, View},
+    vocabulary::{Action, Change, Command, CommandError, Env, Event, News},
 };
 use self::{
     admit::Candidate,

@@ -68,7 +68,7 @@ use self::{
 };
 use crate::{
     core::{Core, Outbox},
-    discovery::{self, PeerEntryVersion, SignedPeerEntry},
+    discovery::{self, SignedPeerEntry},
     ids::{ChannelId, LinkId, NetworkId, PeerId, Side},
     limits,
     rng::Rng,
@@ -469,12 +469,6 @@ impl Links {
         }
         self.dialing.clear();
         self.timers = TimerQueue::new();
-    }
-
-    /// The version of our entry that hellos carry now; for tests.
-    #[must_use]
-    pub fn local_version(&self) -> Option<PeerEntryVersion> {
-        self.local.as_ref().map(|entry| entry.update_version())
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Catalog, EndpointAddr, PeerEntry, PeerEntryVersion, SignedPeerEntry, Tombstone};
+use super::{EndpointAddr, PeerEntry, PeerEntryVersion, SignedPeerEntry, Tombstone};
 use crate::{
     ids::{LinkId, PeerId, RequestId, Side},
     links::{DownReason, Paths},
@@ -206,13 +206,4 @@ pub enum News {
     Discovered,
     /// The peer's entry changed.
     Updated,
-}
-
-/// Read-only access for siblings: who is there and what they offer.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// The catalog.
-    pub catalog: &'a Catalog,
-    /// The links.
-    pub paths: &'a Paths,
 }
