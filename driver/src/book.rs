@@ -121,7 +121,7 @@ impl fmt::Debug for Look {
 #[derive(Clone, Debug)]
 pub struct Books {
     process: ProcessBook,
-    host: HostBook,
+    host: Option<HostBook>,
 }
 
 impl Books {
@@ -130,7 +130,7 @@ impl Books {
     pub fn standard() -> Self {
         static STANDARD: LazyLock<Books> = LazyLock::new(|| Books {
             process: ProcessBook::standard(),
-            host: HostBook::standard(),
+            host: Some(HostBook::standard()),
         });
         STANDARD.clone()
     }
@@ -138,36 +138,45 @@ impl Books {
     /// The book of this process, and a host book in this directory.
     #[must_use]
     pub fn with_host_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { process: ProcessBook::standard(), host: HostBook::at(dir) }
+        Self { process: ProcessBook::standard(), host: Some(HostBook::at(dir)) }
+    }
+
+    /// A book of its own and nothing else: only nodes with a clone of these books find each other
+    /// by them, and nothing is written anywhere. For tests and simulators.
+    #[must_use]
+    pub fn isolated() -> Self {
+        Self { process: ProcessBook::isolated(), host: None }
     }
 
     /// Waits until what was published and withdrawn so far has been written, or has failed to be.
     /// Blocks; meant for tests. Not to be called from a [`Found`].
     pub fn flush(&self) {
-        self.host.flush();
+        self.host.iter().for_each(HostBook::flush);
     }
 
-    const fn all(&self) -> [&dyn AddressBook; 2] {
-        [&self.process, &self.host]
+    fn all(&self) -> impl Iterator<Item = &dyn AddressBook> {
+        let host = self.host.iter().map(|book| -> &dyn AddressBook { book });
+        std::iter::once::<&dyn AddressBook>(&self.process).chain(host)
     }
 }
 
 impl AddressBook for Books {
     fn publish(&self, record: Record) -> Publication {
-        Publication::new(InEach(self.all().map(|book| book.publish(record.clone()))))
+        Publication::new(InEach(self.all().map(|book| book.publish(record.clone())).collect()))
     }
 
     fn resolve(&self, peer: &PeerId) -> BTreeSet<SocketAddr> {
-        self.all().iter().flat_map(|book| book.resolve(peer)).collect()
+        self.all().flat_map(|book| book.resolve(peer)).collect()
     }
 
     fn look(&self, network: NetworkId, me: PeerId, found: Found) -> Look {
-        Look::new(self.all().map(|book| book.look(network, me, found.clone())))
+        let looks: Vec<_> = self.all().map(|book| book.look(network, me, found.clone())).collect();
+        Look::new(looks)
     }
 }
 
 #[derive(Debug)]
-struct InEach([Publication; 2]);
+struct InEach(Vec<Publication>);
 
 impl Published for InEach {
     fn update(&self, record: Record) {

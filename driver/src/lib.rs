@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod book;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod datum;
 mod handle;
 mod metrics;

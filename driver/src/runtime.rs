@@ -1,11 +1,14 @@
-//! What the event loop needs of an async runtime: a clock, a timer, a place for tasks.
+//! What the event loop needs of an async runtime: a clock, a timer, a place for tasks, entropy.
 
 use std::{
     future::Future,
     task::{Context, Poll},
 };
 
-use mosaik_proto::time::{Instant, Now};
+use mosaik_proto::{
+    Digest,
+    time::{Instant, Now},
+};
 
 /// An async runtime, as far as the loop needs one. About 80 lines per runtime.
 pub trait Runtime: Send + Sync + 'static {
@@ -20,6 +23,12 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Runs a task in the background until it ends.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// Bytes that nobody can guess, asked for once per node. A simulator gives its own: together
+    /// with the clock and the order of tasks they make a run.
+    fn entropy(&self) -> [u8; 32] {
+        *Digest::random().as_bytes()
+    }
 }
 
 /// One re-armable timer. It only wakes the loop: whether a deadline passed is decided by the clock.

@@ -92,14 +92,17 @@ pub fn start<R: Runtime, T: Transport>(
     });
     let discovery = config.discovery.core;
     let catalog = CatalogMirror::new(entry.signed().clone(), &discovery, clock.clone());
-    let seed = *mosaik_proto::Digest::random().as_bytes();
+    let seed = runtime.entropy();
     let me = entry.id();
     let backlog = config.discovery.events_backlog;
     let shared =
         Arc::new(Shared::new(entry, config.policy, config.network, clock, catalog, backlog));
     let node = Node::new(node::Config { discovery }, config.network, me, seed, now);
     let record = Record { peer: me, addrs, network: None };
-    let task = Task::new(&runtime, &transport, node, &shared, record);
+    let books = config.books.unwrap_or_else(Books::standard);
+    let task = Task::new(&runtime, &transport, node, &shared, books, record);
+    #[cfg(feature = "conformance")]
+    let task = task.with_tap(config.tap);
     let (inbox, ids) = (Arc::clone(&shared.inbox), task.ids.clone());
     let accept = link::accept(Arc::clone(&runtime), transport, inbox, ids);
     shared.kick();
@@ -140,6 +143,8 @@ struct Task<R: Runtime, T> {
     publication: Option<Publication>,
     look: Option<Look>,
     stopped: bool,
+    #[cfg(feature = "conformance")]
+    tap: Option<Arc<dyn crate::conformance::Tap>>,
 }
 
 impl<R: Runtime, T: Transport> Task<R, T> {
@@ -148,9 +153,9 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         transport: &Arc<T>,
         node: Node,
         shared: &Arc<Shared>,
+        books: Books,
         record: Record,
     ) -> Self {
-        let books = Books::standard();
         Self {
             timer: runtime.timer(),
             armed: None,
@@ -173,12 +178,28 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             stopped: false,
             runtime: Arc::clone(runtime),
             transport: Arc::clone(transport),
+            #[cfg(feature = "conformance")]
+            tap: None,
         }
+    }
+
+    #[cfg(feature = "conformance")]
+    fn with_tap(mut self, tap: Option<Arc<dyn crate::conformance::Tap>>) -> Self {
+        self.tap = tap;
+        self
     }
 
     /// One step of the node, and everything that it asks for.
     fn step(&mut self, event: node::Event) {
+        #[cfg(feature = "conformance")]
+        if let Some(tap) = &self.tap {
+            tap.event(self.now, &event);
+        }
         self.node.handle(self.now, event, &mut self.out);
+        #[cfg(feature = "conformance")]
+        if let Some(tap) = &self.tap {
+            self.out.iter().for_each(|action| tap.action(self.now, action));
+        }
         self.execute();
     }
 

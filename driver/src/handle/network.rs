@@ -15,7 +15,10 @@ use super::{
     shared::{Life, Shared},
     streams::Streams,
 };
-use crate::discovery::{ConfigBuilder, ConfigError};
+use crate::{
+    book::Books,
+    discovery::{ConfigBuilder, ConfigError},
+};
 
 /// A running node. Neutral to the runtime; the driver crates wrap it with their constructors.
 ///
@@ -174,8 +177,11 @@ pub struct Config {
     pub(crate) addrs: BTreeSet<SocketAddr>,
     pub(crate) discovery: ConfigBuilder,
     pub(crate) policy: Policy,
+    pub(crate) books: Option<Books>,
     #[cfg(feature = "prometheus")]
     pub(crate) prometheus: Option<SocketAddr>,
+    #[cfg(feature = "conformance")]
+    pub(crate) tap: Option<Arc<dyn crate::conformance::Tap>>,
 }
 
 impl Config {
@@ -188,8 +194,11 @@ impl Config {
             addrs: BTreeSet::new(),
             discovery: ConfigBuilder::default(),
             policy: Policy::everybody(),
+            books: None,
             #[cfg(feature = "prometheus")]
             prometheus: None,
+            #[cfg(feature = "conformance")]
+            tap: None,
         }
     }
 
@@ -203,6 +212,27 @@ impl Config {
     #[must_use]
     pub const fn addrs(&self) -> &BTreeSet<SocketAddr> {
         &self.addrs
+    }
+
+    /// The network that the node will be in.
+    #[must_use]
+    pub const fn network(&self) -> &NetworkId {
+        &self.network
+    }
+
+    /// The same with these address books, unless others were asked for.
+    #[must_use]
+    pub fn or_books(mut self, books: Books) -> Self {
+        self.books.get_or_insert(books);
+        self
+    }
+
+    /// The same with this tap, unless there is another one.
+    #[cfg(feature = "conformance")]
+    #[must_use]
+    pub fn or_tap(mut self, tap: Arc<dyn crate::conformance::Tap>) -> Self {
+        self.tap.get_or_insert(tap);
+        self
     }
 }
 
@@ -261,6 +291,20 @@ impl<L: Launch> NetworkBuilder<L> {
         test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.config.policy = admission::policy(test);
+        self
+    }
+
+    /// The address books to use. Default: those that all nodes of this process and host share
+    /// ([`Books::standard`]).
+    pub fn with_books(mut self, books: Books) -> Self {
+        self.config.books = Some(books);
+        self
+    }
+
+    /// Shows every event and action of the node to `tap`.
+    #[cfg(feature = "conformance")]
+    pub fn with_tap(mut self, tap: Arc<dyn crate::conformance::Tap>) -> Self {
+        self.config.tap = Some(tap);
         self
     }
 
