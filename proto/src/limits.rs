@@ -13,10 +13,22 @@ pub const REQUESTS: usize = 4_096;
 
 /// Admitted links of one node. A link costs tens of KiB in the transport.
 pub const LINKS: usize = 1_024;
-/// Links that have not finished their hello. Bounds what strangers can make us hold.
+/// The most admitted links that an operator may allow.
+pub const LINKS_MOST: usize = 65_536;
+/// Links that are not admitted yet. Bounds what strangers can make us hold.
 pub const HANDSHAKES: usize = 256;
-/// Time from the first packet of a link to its hello.
+/// The most of them that an operator may allow.
+pub const HANDSHAKES_MOST: usize = 4_096;
+/// Time for the handshake of the transport, and again from there to admission.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The shortest such time that an operator may set: a round trip around the earth must fit.
+pub const HANDSHAKE_TIMEOUT_LEAST: Duration = Duration::from_millis(100);
+/// The longest one.
+pub const HANDSHAKE_TIMEOUT_MOST: Duration = Duration::from_secs(60);
+/// Payload of a hello: an entry, and what stands before it.
+pub const HELLO_BYTES: u32 = ENTRY_BYTES as u32 + 256;
+/// The lowest limit on it that an operator may set: an entry with some addresses and streams.
+pub const HELLO_BYTES_LEAST: u64 = 1_024;
 /// Channels that one peer may have open with us.
 pub const CHANNELS_PER_LINK: usize = 1_024;
 /// Channels of one peer whose first byte has not arrived.
@@ -37,6 +49,11 @@ pub const REDIAL_MAX: Duration = Duration::from_secs(5);
 pub const ADDRS_PER_PEER: usize = 16;
 /// Peers with a dial in progress. Others wait their turn.
 pub const DIALS: usize = 128;
+/// Dials in progress to peers that we know from hearsay alone: invented ones must not keep us from
+/// coming back to those whom we know.
+pub const STRANGER_DIALS: usize = 96;
+/// Peers whose link was lost and that are therefore dialled before strangers.
+pub const LOST_PEERS: usize = LINKS;
 
 // --- discovery --------------------------------------------------------------------------------
 

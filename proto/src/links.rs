@@ -50,6 +50,7 @@ mod admission;
 mod channels;
 mod dialing;
 mod hello;
+mod link_limits;
 mod need;
 mod policy;
 mod vocabulary;
@@ -58,6 +59,7 @@ use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use self::link_limits::{LimitsError, LinkLimits, Seat};
 pub use self::policy::Policy;
 pub use self::vocabulary::{
     Action, Counter, DialError, DownReason, Env, Event, Interest, Path, Paths,
@@ -73,7 +75,7 @@ use crate::{
     limits,
     rng::Rng,
     time::{Instant, TimerQueue},
-    wire::{CloseCode, Frame, FrameReader, Head, Protocol, header},
+    wire::{CloseCode, Frame, FrameError, FrameReader, Head, Protocol, header},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +133,7 @@ pub struct Links {
     timers: TimerQueue<Timer>,
     next_channel: u64,
     policy: Policy,
+    limits: LinkLimits,
     closed: bool,
 }
 
@@ -152,6 +155,7 @@ impl Links {
             timers: TimerQueue::new(),
             next_channel: 0,
             policy: Policy::default(),
+            limits: LinkLimits::default(),
             closed: false,
         }
     }
@@ -175,6 +179,7 @@ impl Links {
     ) {
         let superfluous = side == Side::Dialer && {
             let asked = self.dialing.on_connected(&peer, link);
+            self.start_waiting(env, out);
             !asked || self.chosen.contains_key(&peer)
         };
         let code = if self.closed {
@@ -182,14 +187,16 @@ impl Links {
         } else if superfluous || peer == self.me {
             Some(CloseCode::DUPLICATE)
         } else if !self.policy.may_try(&peer) {
-            out.push(Action::Count(Counter::Refused(CloseCode::NOT_ADMITTED)));
             Some(CloseCode::NOT_ADMITTED)
-        } else if side == Side::Listener && self.strangers >= limits::HANDSHAKES {
+        } else if side == Side::Listener && self.strangers >= self.limits.handshakes {
             Some(CloseCode::BUSY)
         } else {
             None
         };
         if let Some(code) = code {
+            if !self.closed && !superfluous {
+                out.push(Action::Count(Counter::Refused(code)));
+            }
             out.push(Action::CloseLink { link, code });
             if side == Side::Dialer {
                 self.dialing.on_ended(&peer, link, env.now.mono, false);
@@ -197,7 +204,7 @@ impl Links {
             }
             return;
         }
-        self.timers.set(Timer::Handshake(link), Some(env.now.mono + limits::HANDSHAKE_TIMEOUT));
+        self.timers.set(Timer::Handshake(link), Some(env.now.mono + self.limits.handshake_timeout));
         let mut state = Link {
             peer,
             side,
@@ -284,8 +291,19 @@ impl Links {
     }
 
     fn violation(&mut self, env: Env<'_>, link: LinkId, out: &mut Outbox<Action>) {
+        let Some(state) = self.links.get(&link) else { return };
         out.push(Action::Count(Counter::Violation));
-        self.close(env, link, CloseCode::PROTOCOL_VIOLATION, out);
+        if state.admitted_at.is_some() {
+            self.close(env, link, CloseCode::PROTOCOL_VIOLATION, out);
+        } else {
+            self.refuse(env, link, CloseCode::PROTOCOL_VIOLATION, out);
+        }
+    }
+
+    /// Closes a link that is not, or not any more, to be admitted.
+    fn refuse(&mut self, env: Env<'_>, link: LinkId, code: CloseCode, out: &mut Outbox<Action>) {
+        out.push(Action::Count(Counter::Refused(code)));
+        self.close(env, link, code, out);
     }
 
     fn on_rtt(&mut self, link: LinkId, rtt: core::time::Duration, out: &mut Outbox<Action>) {
@@ -310,6 +328,7 @@ impl Links {
             out.push(Action::Unreachable { peer, foreign: false });
         }
         self.arm_dial(peer);
+        self.start_waiting(env, out);
     }
 
     // --- channels --------------------------------------------------------------------------
@@ -331,9 +350,9 @@ impl Links {
             // The dialler opens channels only after it admitted us.
             Phase::AwaitReady(_) => {
                 self.admit(env, link, out);
-                self.channels.accept(link, channel, out);
+                self.channels.accept(link, channel, &self.limits, out);
             }
-            Phase::Admitted => self.channels.accept(link, channel, out),
+            Phase::Admitted => self.channels.accept(link, channel, &self.limits, out),
         }
     }
 
@@ -426,10 +445,18 @@ impl Links {
         mut chunk: Bytes,
         out: &mut Outbox<Action>,
     ) {
+        let ours = self.limits.hello_bytes;
+        let limit = |kind| frame_limit(kind).map(|limit| hello::local_limit(kind, limit, ours));
         while let Some(state) = self.links.get_mut(&link) {
-            match state.reader.read(&mut chunk, frame_limit) {
+            match state.reader.read(&mut chunk, limit) {
                 Ok(Some(frame)) => self.on_frame(env, link, frame, out),
                 Ok(None) => return,
+                // Allowed by the protocol, but not here (LINK-15).
+                Err(FrameError::TooLong { kind: hello::HELLO, length, .. })
+                    if length <= limits::HELLO_BYTES && state.admitted_at.is_none() =>
+                {
+                    return self.refuse(env, link, CloseCode::NOT_ADMITTED, out);
+                }
                 Err(_) => return self.violation(env, link, out),
             }
         }
@@ -502,6 +529,7 @@ impl Core for Links {
             }
             Event::Local(entry) => self.local = Some(entry),
             Event::Policy(policy) => self.on_policy(env, policy, out),
+            Event::Limits(limits) => self.limits = limits,
             Event::EntryChanged(peer) => self.on_entry_changed(env, &peer, out),
             Event::Want { interest, peer, addrs } => self.on_want(env, interest, peer, &addrs),
             Event::Unwant { interest, peer } => self.on_unwant(env, interest, peer),
@@ -520,6 +548,9 @@ impl Core for Links {
                     out.push(Action::CloseChannel { channel, code });
                     self.channel_ended(env, link, out);
                 }
+            }
+            Event::CloseLink { link, code: CloseCode::PROTOCOL_VIOLATION } => {
+                self.violation(env, link, out);
             }
             Event::CloseLink { link, code } => self.close(env, link, code, out),
             Event::RetireLink { link } => self.on_retire(env, link, out),

@@ -7,6 +7,9 @@ mod common;
 #[path = "links/pair.rs"]
 mod pair;
 
+use core::time::Duration;
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use common::{
     args::code,
@@ -20,7 +23,7 @@ use mosaik_proto::{
     discovery::{Catalog, LocalEntry, SignedPeerEntry},
     ids::{ChannelId, LinkId, Side},
     limits,
-    links::{Action, DownReason, Env, Event, Interest, Links},
+    links::{Action, Counter, DialError, DownReason, Env, Event, Interest, LinkLimits, Links},
     rng::Rng,
     time::{Instant, UnixMillis},
     wire::{self, CloseCode, PROTOCOL_VERSION},
@@ -139,7 +142,7 @@ impl Crowd {
 
     fn up(&mut self, n: u64, side: Side) -> Vec<Action> {
         let (link, peer) = (LinkId(n), stranger(n).id());
-        self.step(Event::LinkUp { link, peer, side, rtt: core::time::Duration::ZERO })
+        self.step(Event::LinkUp { link, peer, side, rtt: Duration::ZERO })
     }
 
     fn admit(&mut self, n: u64) -> Vec<Action> {
@@ -217,28 +220,145 @@ fn link_10_channels_are_limited() {
     assert_eq!(closed(&crowd.step(up(4_001))), None);
 }
 
+/// LINK-15: lower limits refuse newcomers of each kind; what was let in stays.
+#[test]
+fn link_15_limits_change_while_links_are_there() {
+    let mut crowd = Crowd::new();
+    (0..8).for_each(|n| assert_eq!(closed(&crowd.admit(n)), None));
+    (100..108).for_each(|n| assert_eq!(closed(&crowd.up(n, Side::Listener)), None));
+    let up = |n: u64| Event::ChannelUp { link: LinkId(0), channel: ChannelId::driver(1_000 + n) };
+    (0..4).for_each(|n| assert_eq!(closed(&crowd.step(up(n))), None));
+
+    let few = LinkLimits {
+        links: 4,
+        handshakes: 2,
+        channels_per_link: 3,
+        handshake_timeout: Duration::from_secs(1),
+        ..LinkLimits::default()
+    };
+    assert!(crowd.step(Event::Limits(few)).is_empty(), "nobody is put out");
+    assert_eq!(closed(&crowd.step(up(4))), Some(CloseCode::BUSY));
+    assert_eq!(closed(&crowd.up(108, Side::Listener)), Some(CloseCode::BUSY));
+    crowd.step(Event::Limits(LinkLimits { handshakes: 100, ..few }));
+    assert_eq!(closed(&crowd.admit(9)), Some(CloseCode::BUSY), "no more links");
+    assert_eq!(closed(&crowd.up(109, Side::Listener)), None);
+    assert_eq!(crowd.core.paths().len(), 8);
+
+    // Who came before has the time of then.
+    crowd.now = crowd.now + Duration::from_secs(2);
+    let late = crowd.step(Event::Timeout);
+    let refused = |action: &Action| match action {
+        Action::CloseLink { link, code } => Some((link.0, *code)),
+        _ => None,
+    };
+    let late: Vec<_> = late.iter().filter_map(refused).collect();
+    assert_eq!(late, [(109, CloseCode::TIMEOUT)]);
+
+    crowd.step(Event::Limits(LinkLimits::default()));
+    assert_eq!(closed(&crowd.admit(10)), None);
+    assert_eq!(closed(&crowd.step(up(5))), None);
+}
+
+/// LINK-15: a hello above the node's own limit is not read; it is no violation.
+#[test]
+fn link_15_large_hellos_may_be_refused() {
+    for (bytes, expected) in [(1_024, None), (1_025, Some(CloseCode::NOT_ADMITTED))] {
+        let mut bench = Bench::new();
+        bench.step(Event::Limits(LinkLimits { hello_bytes: 1_024, ..LinkLimits::default() }));
+        bench.run("up 1 x listener");
+        bench.run("channel 1 3 data=01");
+        let mut chunk = frame(HELLO, &[]).to_vec();
+        chunk[1..].copy_from_slice(&u32::to_be_bytes(bytes));
+        let actions = bench.step(Event::Data { channel: ChannelId(3), chunk: chunk.into() });
+        assert_eq!(closed(&actions), expected, "{bytes}");
+        let violation = actions.iter().any(|a| matches!(a, Action::Count(Counter::Violation)));
+        assert!(!violation);
+    }
+}
+
+/// Every refusal is counted once, under the code that the peer is told.
+#[test]
+fn link_15_refusals_are_counted_by_code() {
+    let counted = |actions: &[Action]| {
+        let mut codes = actions.iter().filter_map(|action| match action {
+            Action::Count(Counter::Refused(code)) => Some(*code),
+            _ => None,
+        });
+        (codes.next(), codes.next())
+    };
+    let mut crowd = Crowd::new();
+    crowd.step(Event::Limits(LinkLimits { links: 1, handshakes: 1, ..LinkLimits::default() }));
+    assert_eq!(counted(&crowd.admit(0)), (None, None));
+    assert_eq!(counted(&crowd.admit(1)), (Some(CloseCode::BUSY), None));
+    assert_eq!(counted(&crowd.up(2, Side::Listener)), (None, None));
+    assert_eq!(counted(&crowd.up(3, Side::Listener)), (Some(CloseCode::BUSY), None));
+    crowd.now = crowd.now + limits::HANDSHAKE_TIMEOUT;
+    assert_eq!(counted(&crowd.step(Event::Timeout)), (Some(CloseCode::TIMEOUT), None));
+    crowd.up(4, Side::Listener);
+    let (link, channel) = (LinkId(4), ChannelId::driver(4));
+    crowd.step(Event::ChannelUp { link, channel });
+    let chunk = Bytes::from_static(&[9]);
+    let nonsense = crowd.step(Event::Data { channel, chunk });
+    assert_eq!(counted(&nonsense), (Some(CloseCode::PROTOCOL_VIOLATION), None));
+    // Of an admitted link it is a violation, and no refusal.
+    let (link, code) = (LinkId(0), CloseCode::PROTOCOL_VIOLATION);
+    let found = crowd.step(Event::CloseLink { link, code });
+    assert!(matches!(found[0], Action::Count(Counter::Violation)));
+    assert_eq!((counted(&found), closed(&found)), ((None, None), Some(code)));
+}
+
+/// LINK-17: thousands of peers that nobody can reach cost one dial each at a time, no timers, and
+/// do not keep us from coming back to a peer that we had a link with.
+#[test]
+fn link_17_invented_peers_do_not_delay_those_we_know() {
+    let mut crowd = Crowd::new();
+    crowd.admit(0);
+    let interest = Interest::Discovery;
+    for n in 1..10_000 {
+        crowd.step(Event::Want { interest, peer: stranger(n).id(), addrs: Vec::new() });
+    }
+    let first = crowd.step(Event::Timeout);
+    assert_eq!(first.len(), limits::STRANGER_DIALS);
+    assert_eq!(crowd.core.deadline(), None, "who waits for others needs no timer");
+    let known = stranger(0).id();
+    crowd.step(Event::Want { interest: Interest::Streams, peer: known, addrs: Vec::new() });
+    crowd.step(Event::LinkDown { link: LinkId(0), reason: DownReason::Lost });
+    crowd.now = crowd.core.deadline().expect("its next dial");
+    let again = crowd.step(Event::Timeout);
+    assert!(matches!(again[..], [Action::Dial { peer, .. }] if peer == known), "{again:?}");
+    // The same for one that the application names.
+    let named = stranger(20_000).id();
+    let addrs = vec![([127, 0, 0, 1], 9).into()];
+    crowd.step(Event::Want { interest, peer: named, addrs });
+    let asked = crowd.step(Event::Timeout);
+    assert!(matches!(asked[..], [Action::Dial { peer, .. }] if peer == named), "{asked:?}");
+    // One that ends lets the next begin, in order.
+    let Action::Dial { peer, .. } = first[0] else { panic!() };
+    let next = crowd.step(Event::DialFailed { peer, reason: DialError::Timeout });
+    let dials = next.iter().filter(|action| matches!(action, Action::Dial { .. })).count();
+    assert_eq!(dials, 1);
+}
+
 #[test]
 fn link_10_dials_wait_their_turn() {
     let mut crowd = Crowd::new();
-    let all = 2 * limits::DIALS as u64;
-    for n in 0..all {
-        let peer = stranger(n).id();
-        crowd.step(Event::Want { interest: Interest::Discovery, peer, addrs: Vec::new() });
+    let all = 2 * limits::DIALS;
+    let interest = Interest::Discovery;
+    for n in 0..all as u64 {
+        let addrs = vec![([127, 0, 0, 1], 9).into()];
+        crowd.step(Event::Want { interest, peer: stranger(n).id(), addrs });
     }
+    let mut running: VecDeque<_> = crowd.step(Event::Timeout).into();
+    assert_eq!(running.len(), limits::DIALS);
     let mut dialled = 0;
-    while dialled < all as usize {
-        let running: Vec<_> = crowd.step(Event::Timeout);
+    while let Some(action) = running.pop_front() {
+        let Action::Dial { peer, .. } = action else { panic!("{action:?}") };
+        dialled += 1;
+        crowd.step(Event::Unwant { interest, peer });
+        running.extend(crowd.step(Event::DialFailed { peer, reason: DialError::Timeout }));
         assert!(running.len() <= limits::DIALS);
-        dialled += running.len();
-        for action in running {
-            let Action::Dial { peer, .. } = action else { panic!("{action:?}") };
-            crowd.step(Event::Unwant { interest: Interest::Discovery, peer });
-            let reason = mosaik_proto::links::DialError::Timeout;
-            assert!(crowd.step(Event::DialFailed { peer, reason }).is_empty());
-        }
-        crowd.now = crowd.core.deadline().unwrap_or(crowd.now);
     }
-    assert_eq!((dialled as u64, crowd.core.deadline()), (all, None));
+    assert_eq!((dialled, crowd.core.deadline()), (all, None));
 }
 
 /// LINK-13, W6: anything in any order, from honest drivers with dishonest peers; the bench watches

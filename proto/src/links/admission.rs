@@ -11,7 +11,6 @@ use super::{
 use crate::{
     core::Outbox,
     ids::{ChannelId, LinkId, PeerId, Side},
-    limits,
     wire::{CloseCode, Head, header},
 };
 
@@ -27,26 +26,22 @@ impl Links {
         let (peer, side) = (state.peer, state.side);
         let hello = match Hello::check(payload, &self.network, &peer) {
             Ok(hello) => hello,
-            Err(Refusal(code)) => {
-                out.push(Action::Count(Counter::Refused(code)));
-                return self.close(env, link, code, out);
-            }
+            Err(Refusal(CloseCode::PROTOCOL_VIOLATION)) => return self.violation(env, link, out),
+            Err(Refusal(code)) => return self.refuse(env, link, code, out),
         };
         if !self.policy.admits(hello.entry.entry()) {
-            out.push(Action::Count(Counter::Refused(CloseCode::NOT_ADMITTED)));
-            return self.close(env, link, CloseCode::NOT_ADMITTED, out);
+            return self.refuse(env, link, CloseCode::NOT_ADMITTED, out);
         }
         let order = (hello.entry.update_version().incarnation, hello.serial);
         if side == Side::Listener {
             if let Err(code) = self.resolve_duplicate(env, peer, order, out) {
-                return self.close(env, link, code, out);
+                return self.refuse(env, link, code, out);
             }
-            if self.chosen.len() >= limits::LINKS {
-                out.push(Action::Count(Counter::Refused(CloseCode::BUSY)));
-                return self.close(env, link, CloseCode::BUSY, out);
+            if self.chosen.len() >= self.limits.links {
+                return self.refuse(env, link, CloseCode::BUSY, out);
             }
         } else if self.chosen.contains_key(&peer) {
-            return self.close(env, link, CloseCode::DUPLICATE, out);
+            return self.refuse(env, link, CloseCode::DUPLICATE, out);
         }
         self.chosen.insert(peer, link);
         let Some(state) = self.links.get_mut(&link) else { return };
@@ -83,8 +78,7 @@ impl Links {
             None => self.policy.may_try(peer),
         };
         if !admitted {
-            out.push(Action::Count(Counter::Refused(CloseCode::NOT_ADMITTED)));
-            self.close(env, link, CloseCode::NOT_ADMITTED, out);
+            self.refuse(env, link, CloseCode::NOT_ADMITTED, out);
         }
     }
 

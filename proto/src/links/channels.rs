@@ -7,11 +7,10 @@ use alloc::{
 
 use bytes::{Buf as _, Bytes};
 
-use super::Action;
+use super::{Action, Counter, LinkLimits};
 use crate::{
     core::Outbox,
     ids::{ChannelId, LinkId},
-    limits,
     wire::{CloseCode, Protocol},
 };
 
@@ -57,12 +56,19 @@ impl Channels {
     }
 
     /// A further channel that the other end opened; refused above the limits.
-    pub(super) fn accept(&mut self, link: LinkId, channel: ChannelId, out: &mut Outbox<Action>) {
+    pub(super) fn accept(
+        &mut self,
+        link: LinkId,
+        channel: ChannelId,
+        limits: &LinkLimits,
+        out: &mut Outbox<Action>,
+    ) {
         let of_link = self.of_link(link);
         let (all, unnamed) = of_link.fold((0, 0), |(all, unnamed), id| {
             (all + 1, unnamed + usize::from(self.by_id[&id].protocol.is_none()))
         });
-        if all >= limits::CHANNELS_PER_LINK || unnamed >= limits::UNNAMED_CHANNELS_PER_LINK {
+        if all >= limits.channels_per_link || unnamed >= limits.unnamed_channels_per_link {
+            out.push(Action::Count(Counter::ChannelRefused));
             out.push(Action::CloseChannel { channel, code: CloseCode::BUSY });
         } else {
             self.insert(channel, Channel { link, protocol: None, control: false });

@@ -17,10 +17,15 @@ pub(super) const READY: u8 = 2;
 /// The limits of the frames of this file.
 pub(super) const fn limit(kind: u8) -> Option<u32> {
     match kind {
-        HELLO => Some(limits::ENTRY_BYTES as u32 + 256),
+        HELLO => Some(limits::HELLO_BYTES),
         READY => Some(0),
         _ => None,
     }
+}
+
+/// The limit of a frame, given what this node takes as a hello.
+pub(super) fn local_limit(kind: u8, limit: u32, hello_bytes: u32) -> u32 {
+    if kind == HELLO { limit.min(hello_bytes) } else { limit }
 }
 
 /// Why a hello was refused: the code with which the link is closed.

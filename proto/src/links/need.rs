@@ -80,7 +80,7 @@ impl Links {
     pub(super) fn on_timeout(&mut self, env: Env<'_>, out: &mut Outbox<Action>) {
         while let Some(timer) = self.timers.pop_due(env.now.mono) {
             match timer {
-                Timer::Handshake(link) => self.close(env, link, CloseCode::TIMEOUT, out),
+                Timer::Handshake(link) => self.refuse(env, link, CloseCode::TIMEOUT, out),
                 Timer::Retire(link) => self.close(env, link, CloseCode::GRACEFUL_SHUTDOWN, out),
                 Timer::Idle(link) => {
                     if self.links.get(&link).is_some_and(|state| self.is_idle(link, state)) {
@@ -93,12 +93,25 @@ impl Links {
                     self.timers.set(timer, Some(env.now.mono + limits::REDIAL_MAX));
                 }
                 Timer::Dial(peer) => {
-                    let known = env.catalog.get(&peer).map(|entry| &entry.address().addrs);
-                    match self.dialing.start(&peer, known, env.now.mono) {
-                        Some(addrs) => out.push(Action::Dial { peer, addrs }),
-                        None => self.arm_dial(peer),
-                    }
+                    self.dialing.queue(&peer);
+                    self.start_waiting(env, out);
                 }
+            }
+        }
+    }
+
+    /// Starts dials that wait, as far as there is room (LINK-17).
+    pub(super) fn start_waiting(&mut self, env: Env<'_>, out: &mut Outbox<Action>) {
+        while let Some(peer) = self.dialing.next() {
+            // It came to us meanwhile, or is denied by now.
+            if self.chosen.contains_key(&peer) || !self.policy.may_try(&peer) {
+                self.dialing.put_off(&peer, env.now.mono + limits::REDIAL_MAX);
+                self.arm_dial(peer);
+                continue;
+            }
+            let known = env.catalog.get(&peer).map(|entry| &entry.address().addrs);
+            if let Some(addrs) = self.dialing.start(&peer, known) {
+                out.push(Action::Dial { peer, addrs });
             }
         }
     }

@@ -5,7 +5,7 @@ use core::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 
-use super::Policy;
+use super::{LinkLimits, Policy};
 use crate::{
     discovery::{Catalog, SignedPeerEntry},
     ids::{ChannelId, LinkId, PeerId, Side},
@@ -136,6 +136,8 @@ pub enum Event {
     Local(SignedPeerEntry),
     /// The application admits others than before.
     Policy(Policy),
+    /// The operator allows more or less than before, from now on.
+    Limits(LinkLimits),
     /// The visible entry of a peer changed, appeared or went.
     EntryChanged(PeerId),
     /// A sibling needs a link to this peer.
@@ -343,8 +345,10 @@ pub enum Action {
 pub enum Counter {
     /// A link was admitted.
     Admitted,
-    /// A hello was refused, with this code.
+    /// A link was refused, with this code: before its hello, for it, or for a missing one.
     Refused(CloseCode),
+    /// A channel was refused: its link has too many.
+    ChannelRefused,
     /// A peer broke the protocol and its link was closed.
     Violation,
 }

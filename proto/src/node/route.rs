@@ -57,6 +57,7 @@ pub(super) fn enter(event: Event, work: &mut Work) {
             Discovery(discovery::Event::Local(entry))
         }
         Event::Admission(policy) => Links(links::Event::Policy(policy)),
+        Event::Limits(limits) => Links(links::Event::Limits(limits)),
         Event::Found(peers) => Discovery(discovery::Event::Found(peers)),
         Event::Discovery { request, command } => {
             Discovery(discovery::Event::Command { request, command })

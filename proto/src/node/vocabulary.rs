@@ -87,6 +87,8 @@ pub enum Event {
     LocalEntry(SignedPeerEntry),
     /// The application admits others than before.
     Admission(links::Policy),
+    /// The operator allows more or less than before: newcomers are held against it.
+    Limits(links::LinkLimits),
     /// An address book names peers of our network.
     Found(Vec<EndpointAddr>),
 
