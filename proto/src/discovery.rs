@@ -99,7 +99,7 @@ pub use self::{
     info::PeerInfo,
     local::{Draft, EntryError, LocalEntry},
     tombstone::Tombstone,
-    vocabulary::{Action, Change, Command, CommandError, Env, Event, News},
+    vocabulary::{Action, Change, Command, CommandError, Counter, Env, Event, News},
 };
 use self::{
     admit::Candidate,

@@ -92,6 +92,8 @@ pub const CHECKS_PER_SECOND: u32 = 64;
 pub const CHECK_MEMORY: Duration = Duration::from_secs(10);
 /// Wait between dials to peers given up while most links were lost at once: it was probably us.
 pub const REVIVE_STORM: Duration = Duration::from_secs(10);
+/// Peers that were given up and are tried again at the same time.
+pub const REVIVALS: usize = 32;
 /// How long one attempt to revive a peer, or to reach one that an address book names, may take.
 pub const ATTEMPT: Duration = Duration::from_secs(8);
 /// Peers named by address books that are tried at once.
@@ -100,6 +102,10 @@ pub const HINTS: usize = 256;
 pub const DIALED_PEERS: usize = 4_096;
 /// Catalog records that one link may make us walk per second by starting sync rounds.
 pub const SYNC_WALK: u64 = 1024 * 1024;
+/// Items new to us that one link may bring at once: two whole catalogs.
+pub const NEWS_AT_ONCE: u64 = 2 * CATALOG_PEERS as u64;
+/// Such items per second beyond that. Each costs a signature check, about 40 µs.
+pub const NEWS_PER_SECOND: u64 = 4_096;
 /// Answers that wait for one link's transport: beyond it the link asks faster than it reads.
 pub const SYNC_MARKS: usize = 256;
 /// Payload bytes at which a frame of catalog items or of versions is full enough to send.

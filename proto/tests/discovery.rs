@@ -1,6 +1,8 @@
 //! The discovery core, alone and in company.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "discovery/sybil.rs"]
+mod sybil;
 #[path = "discovery/world.rs"]
 mod world;
 

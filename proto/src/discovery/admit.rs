@@ -6,7 +6,7 @@ use super::{
     Catalog, EntryError, PeerEntryVersion, SignedPeerEntry, Tombstone, UnverifiedEntry,
     catalog::is_aged,
 };
-use crate::{limits, time::Now, wire};
+use crate::{ids::PeerId, limits, time::Now, wire};
 
 /// Why an entry or a tombstone was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum Refused {
     /// There is no room for strangers.
     #[error("there is no room for strangers")]
     Full,
+    /// A link brings more news than we check; it is asked again later.
+    #[error("too much news at once")]
+    Flood,
 }
 
 impl Refused {
@@ -60,12 +63,24 @@ pub(super) enum Candidate {
     Signed(SignedPeerEntry),
 }
 
+impl Candidate {
+    /// Whom it is about.
+    pub(super) fn id(&self) -> PeerId {
+        match self {
+            Self::Claimed(entry) => entry.id(),
+            Self::Signed(entry) => entry.id(),
+        }
+    }
+}
+
 /// What the checks depend on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gate<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) now: Now,
     pub(super) drift: Duration,
+    /// The peer is linked or named: there is always room for it.
+    pub(super) kept: bool,
 }
 
 impl Gate<'_> {
@@ -95,6 +110,9 @@ impl Gate<'_> {
         }
         claimed.check_limits().map_err(Refused::Limits)?;
         self.dated(claimed.wall().ahead_of(self.now.wall))?;
+        if !own && !self.kept && !self.catalog.has_room_for(&peer) {
+            return Err(Refused::Full);
+        }
         let entry = match candidate {
             Candidate::Claimed(entry) => entry.verify().ok_or(Refused::Signature)?,
             Candidate::Signed(entry) => entry,
@@ -122,6 +140,9 @@ impl Gate<'_> {
             Some(_) | None => {}
         }
         self.dated(tombstone.wall().ahead_of(self.now.wall))?;
+        if !own && !self.catalog.has_room_for_end_of(&peer) {
+            return Err(Refused::Full);
+        }
         if !tombstone.verify() {
             return Err(Refused::Signature);
         }

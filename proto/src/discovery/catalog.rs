@@ -286,8 +286,7 @@ impl Catalog {
         debug_assert_ne!(peer, self.me);
         match self.rank(&peer) {
             Some(rank) if rank >= (tombstone.version(), true) => return Err(Refused::Known),
-            None if self.records.len() >= limits::CATALOG_PEERS => return Err(Refused::Full),
-            None if self.graves.len() > limits::CATALOG_PEERS / 2 => return Err(Refused::Full),
+            None if !self.has_room_for_end_of(&peer) => return Err(Refused::Full),
             Some(_) | None => {}
         }
         let gone = self.signed(&peer).is_some();
@@ -432,11 +431,27 @@ impl Catalog {
 
     // --- bounds -----------------------------------------------------------------------------
 
+    /// True if an entry of this peer could be taken, though it is a stranger (DISC-06).
+    pub(super) fn has_room_for(&self, peer: &PeerId) -> bool {
+        self.records.len() < limits::CATALOG_PEERS
+            || self.records.contains_key(peer)
+            || !self.fallen.is_empty()
+            || self.graves.len() > limits::CATALOG_PEERS / 2
+    }
+
+    /// The same of a tombstone.
+    pub(super) fn has_room_for_end_of(&self, peer: &PeerId) -> bool {
+        let room = self.records.len() < limits::CATALOG_PEERS
+            && self.graves.len() <= limits::CATALOG_PEERS / 2;
+        room || self.records.contains_key(peer)
+    }
+
     /// Makes room for a stranger: an old end of somebody goes, or a peer that was given up.
     fn make_room(&mut self) -> Result<(), Refused> {
         if self.records.len() < limits::CATALOG_PEERS {
             return Ok(());
         }
+        // As `has_room_for` promised: one of the two has somebody who can go.
         let graves = self.graves.len() > limits::CATALOG_PEERS / 2;
         let oldest = if graves { self.graves.first() } else { self.fallen.first() };
         let (_, peer) = *oldest.ok_or(Refused::Full)?;

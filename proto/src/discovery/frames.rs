@@ -53,6 +53,24 @@ pub(super) enum Item {
     Tombstone(Tombstone),
 }
 
+impl Item {
+    /// Whom it claims to be about.
+    pub(super) fn peer(&self) -> PeerId {
+        match self {
+            Self::Entry(entry) => entry.id(),
+            Self::Tombstone(tombstone) => tombstone.peer(),
+        }
+    }
+
+    /// The version that it claims, and whether it ends it.
+    pub(super) fn rank(&self) -> (PeerEntryVersion, bool) {
+        match self {
+            Self::Entry(entry) => (entry.version(), false),
+            Self::Tombstone(tombstone) => (tombstone.version(), true),
+        }
+    }
+}
+
 /// How the sender of a list holds a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Listed {

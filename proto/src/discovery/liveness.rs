@@ -33,6 +33,8 @@ pub(super) struct Liveness {
     silent: BTreeMap<PeerId, Silent>,
     /// Peers that were given up.
     down: BTreeMap<PeerId, Down>,
+    /// How many of them are being tried again; at most [`limits::REVIVALS`].
+    trying: usize,
     /// Versions that were checked on hearsay a short time ago.
     checked: BTreeMap<PeerId, PeerEntryVersion>,
     /// Checks that may still be started, in millionths, and when that was so.
@@ -94,6 +96,7 @@ impl Liveness {
         Self {
             silent: BTreeMap::new(),
             down: BTreeMap::new(),
+            trying: 0,
             checked: BTreeMap::new(),
             checks: limits::CHECKS_PER_SECOND as u64 * 1_000_000,
             checks_at: now,
@@ -267,6 +270,13 @@ impl Discovery {
     /// It is time to try a peer again that was given up.
     pub(super) fn redial(&mut self, peer: PeerId, step: &mut Step<'_>) {
         let Some(down) = self.liveness.down.get_mut(&peer) else { return };
+        if self.liveness.trying >= limits::REVIVALS {
+            // Those that live end their attempt within round trips; so this wait is of dead ones.
+            let wait = self.rng.jittered(limits::REVIVE_MIN, 2);
+            self.timers.set(Timer::Redial(peer), Some(step.now.mono + wait));
+            return;
+        }
+        self.liveness.trying += 1;
         down.trying = true;
         down.tried = step.now.mono;
         self.timers.cancel(&Timer::Redial(peer));
@@ -278,13 +288,15 @@ impl Discovery {
     /// The attempt did not help.
     pub(super) fn redialled(&mut self, peer: PeerId, step: &mut Step<'_>) {
         self.wants.release(peer, Why::Revive, step.out);
+        let Some(down) = self.liveness.down.get_mut(&peer) else { return };
+        if core::mem::replace(&mut down.trying, false) {
+            self.liveness.trying -= 1;
+        }
         // Evicted from the catalog meanwhile: nothing is left that could be revived.
         if self.catalog.given_up(&peer).is_none() {
             self.liveness.down.remove(&peer);
             return;
         }
-        let Some(down) = self.liveness.down.get_mut(&peer) else { return };
-        down.trying = false;
         down.wait = (down.wait * 2).min(limits::REVIVE_MAX);
         let wait = self.rng.jittered(down.wait, 8);
         self.timers.set(Timer::Redial(peer), Some(step.now.mono + wait));
@@ -342,7 +354,8 @@ impl Discovery {
     }
 
     fn end_down(&mut self, peer: PeerId, step: &mut Step<'_>) {
-        if self.liveness.down.remove(&peer).is_some() {
+        if let Some(down) = self.liveness.down.remove(&peer) {
+            self.liveness.trying -= usize::from(down.trying);
             self.timers.cancel(&Timer::Redial(peer));
             self.timers.cancel(&Timer::Redialled(peer));
             self.wants.release(peer, Why::Revive, step.out);

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{
-    Action, Change, Discovery, News, PeerEntryVersion, Step, Timer, Tombstone,
+    Action, Change, Counter, Discovery, News, PeerEntryVersion, Step, Timer, Tombstone,
     admit::{Candidate, Gate, Refused},
     catalog::Merged,
     frames::Item,
@@ -67,6 +67,15 @@ impl Clash {
 impl Discovery {
     /// Merges an item of a frame.
     pub(super) fn merge_item(&mut self, item: Item, link: LinkId, step: &mut Step<'_>) {
+        let Some(outlet) = self.outlets.get_mut(&link).filter(|outlet| !outlet.closed) else {
+            return;
+        };
+        // Known items are not worth a signature check, and cost nothing of the budget.
+        let news = self.catalog.rank(&item.peer()) < Some(item.rank());
+        if news && !outlet.takes_news(step.now.mono) {
+            self.refused(Refused::Flood, step);
+            return self.repair_later(link, step);
+        }
         let (peer, rank, result) = match item {
             Item::Entry(entry) => {
                 let (peer, rank) = (entry.id(), (entry.version(), false));
@@ -106,10 +115,10 @@ impl Discovery {
         step: &mut Step<'_>,
     ) -> Result<(), Refused> {
         let drift = self.config.max_time_drift.unwrap_or(limits::DRIFT_MAX);
-        let gate = Gate { catalog: &self.catalog, now: step.now, drift };
-        let entry = gate.entry(candidate).inspect_err(|refused| self.refused(*refused, step))?;
-        let peer = entry.id();
+        let peer = candidate.id();
         let kept = self.is_linked(&peer) || self.wants.has(&peer, Why::Named);
+        let gate = Gate { catalog: &self.catalog, now: step.now, drift, kept };
+        let entry = gate.entry(candidate).inspect_err(|refused| self.refused(*refused, step))?;
         let merged = self.catalog.merge_entry(step.now.mono, entry, kept)?;
         if self.catalog.remove_unsigned(&peer) {
             step.out.push(Action::Publish(Change::UnsignedGone(peer)));
@@ -143,7 +152,7 @@ impl Discovery {
         step: &mut Step<'_>,
     ) -> Result<(), Refused> {
         let drift = self.config.max_time_drift.unwrap_or(limits::DRIFT_MAX);
-        let gate = Gate { catalog: &self.catalog, now: step.now, drift };
+        let gate = Gate { catalog: &self.catalog, now: step.now, drift, kept: false };
         gate.tombstone(&tombstone).inspect_err(|refused| self.refused(*refused, step))?;
         let peer = tombstone.peer();
         let gone = self.catalog.merge_tombstone(step.now.mono, tombstone)?;
@@ -170,6 +179,9 @@ impl Discovery {
     }
 
     fn refused(&mut self, refused: Refused, step: &mut Step<'_>) {
+        if !matches!(refused, Refused::Known | Refused::Own { above: None }) {
+            step.out.push(Action::Count(Counter::Refused(refused)));
+        }
         if let Refused::Own { above: Some(above) } = refused {
             self.clashed(above, step);
         }

@@ -39,6 +39,9 @@ pub(super) struct Outlet {
     /// Catalog records that the peer may still make us walk; see [`limits::SYNC_WALK`].
     walk: u64,
     walk_at: Instant,
+    /// News that the peer may still bring; see [`limits::NEWS_PER_SECOND`].
+    news: u64,
+    news_at: Instant,
 }
 
 /// A frame that keeps its place behind the promised items.
@@ -73,6 +76,8 @@ impl Outlet {
             debt: 0,
             walk: limits::SYNC_WALK,
             walk_at: now,
+            news: limits::NEWS_AT_ONCE,
+            news_at: now,
         }
     }
 
@@ -148,6 +153,19 @@ impl Outlet {
         }
         let allowed = self.walk >= records;
         self.walk = self.walk.saturating_sub(records);
+        allowed
+    }
+
+    /// Takes one of the news that [`limits::NEWS_PER_SECOND`] allows the peer to bring.
+    pub(super) fn takes_news(&mut self, now: Instant) -> bool {
+        let elapsed = u64::try_from(now.since(self.news_at).as_millis()).unwrap_or(u64::MAX);
+        let more = limits::NEWS_PER_SECOND.saturating_mul(elapsed) / 1000;
+        if more > 0 {
+            self.news = self.news.saturating_add(more).min(limits::NEWS_AT_ONCE);
+            self.news_at = now;
+        }
+        let allowed = self.news > 0;
+        self.news = self.news.saturating_sub(1);
         allowed
     }
 

@@ -81,9 +81,17 @@ impl Discovery {
         }
     }
 
+    /// News of a link was not taken: it is asked for all that it has, once there is room again.
+    pub(super) fn repair_later(&mut self, link: LinkId, step: &mut Step<'_>) {
+        if self.timers.at(&Timer::Repair(link)).is_none() {
+            self.timers.set(Timer::Repair(link), Some(step.now.mono + limits::SYNC_TIMEOUT));
+        }
+    }
+
     /// A link ended: its round ends with it. Each request gets a second try (DISC-13).
     pub(super) fn abandon_round(&mut self, link: LinkId, step: &mut Step<'_>) {
         self.timers.cancel(&Timer::Round(link));
+        self.timers.cancel(&Timer::Repair(link));
         let Some(round) = self.rounds.remove(&link) else { return };
         for request in round.requests {
             if !self.requests.try_again(request) {

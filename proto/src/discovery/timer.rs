@@ -25,6 +25,8 @@ pub(super) enum Timer {
     Request(RequestId),
     /// A round had its time.
     Round(LinkId),
+    /// A link brought more news than we took: ask it again.
+    Repair(LinkId),
     /// A chosen peer with a smaller id had its time to dial us.
     Courtesy(PeerId),
     /// A peer without a link is given up.
@@ -57,6 +59,7 @@ impl Discovery {
                 Timer::Farewell => self.departed(step),
                 Timer::Request(request) => self.request_timed_out(request, step),
                 Timer::Round(link) => self.round_timed_out(link, step),
+                Timer::Repair(link) => self.begin_round(link, step),
                 Timer::Courtesy(peer) => self.want_standing(peer, step),
                 Timer::Silence(peer) => self.silence_over(peer, step),
                 Timer::Checked(peer) => self.liveness.forget_check(&peer),

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{EndpointAddr, PeerEntry, PeerEntryVersion, SignedPeerEntry, Tombstone};
+use super::{EndpointAddr, PeerEntry, PeerEntryVersion, Refused, SignedPeerEntry, Tombstone};
 use crate::{
     ids::{LinkId, PeerId, RequestId, Side},
     links::{DownReason, Paths},
@@ -172,6 +172,15 @@ pub enum Action {
     Seek,
     /// To the node: farewells are out; links may be closed.
     Departed,
+    /// To the host: a number to count.
+    Count(Counter),
+}
+
+/// What discovery counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// An entry or a tombstone was not taken. What is known already is not counted.
+    Refused(Refused),
 }
 
 /// A change of the application's view of the catalog. Events (`news`) are for `events()`.

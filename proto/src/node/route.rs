@@ -160,6 +160,7 @@ pub(super) fn from_discovery(action: discovery::Action, work: &mut Work, out: &m
         A::Reply { request, result } => return out.push(Action::Reply { request, result }),
         A::Raise { above } => return out.push(Action::Raise { above }),
         A::Seek => return out.push(Action::Seek),
+        A::Count(counter) => return out.push(Action::CountDiscovery(counter)),
         A::Departed => {
             work.push_back(Links(links::Event::Shutdown));
             Stopped

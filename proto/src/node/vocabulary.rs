@@ -228,6 +228,8 @@ pub enum Action {
     Streams(streams::Change),
     /// A number of links to count.
     CountLinks(links::Counter),
+    /// A number of discovery to count.
+    CountDiscovery(discovery::Counter),
     /// A number of streams to count.
     CountStreams(streams::Counter),
     /// The set of admitted links changed: for `rtt()` and gauges.

@@ -355,6 +355,7 @@ impl World {
                 self.push(Duration::ZERO, Due::Event(n, Event::Local(entry)));
             }
             Action::Seek => node.seeks.push(self.now),
+            Action::Count(_) => {}
             Action::Departed => {
                 node.departed = true;
                 let links: Vec<LinkId> = self.links_of(n).collect();
