@@ -63,7 +63,10 @@ pub use stream_traits::{ConsumerOf, ProducerOf, StreamConsumer, StreamProducer};
 /// Nodes: their configuration and what can go wrong with it.
 pub mod network {
     pub use mosaik_driver::{Admission, Config as NetworkConfig, Error, LocalNode};
-    pub use mosaik_proto::wire::CloseCode;
+    pub use mosaik_proto::{
+        links::{LimitsError, LinkLimits},
+        wire::CloseCode,
+    };
 
     pub use crate::Network;
     #[cfg(feature = "tokio")]

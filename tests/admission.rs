@@ -5,7 +5,10 @@ mod common;
 use std::time::Duration;
 
 use common::{Data2, eventually, node, shy, soon};
-use mosaik::*;
+use mosaik::{
+    network::{Error, LimitsError, LinkLimits},
+    *,
+};
 
 fn linked(a: &Network, b: &Network) -> bool {
     a.discovery().catalog().rtt(&b.local().id()).is_some()
@@ -68,5 +71,33 @@ async fn entries_are_tested_now_and_later() -> Result<(), discovery::Error> {
     assert!(!matches!(refused.await, Ok(Ok(()))));
     guarded.admission().require(|_| true);
     soon(other.discovery().sync_with(guarded.local().addr())).await?;
+    Ok(())
+}
+
+/// LINK-15: a lower limit puts nobody out, and refuses newcomers until it is raised again.
+#[tokio::test]
+async fn limits_hold_for_newcomers() -> anyhow::Result<()> {
+    let id = NetworkId::random();
+    let few = LinkLimits { links: 2, ..LinkLimits::default() };
+    let nonsense = LinkLimits { links: 0, ..few };
+    let refused = Network::builder(id).with_link_limits(nonsense).build().await;
+    assert!(matches!(refused, Err(Error::LinkLimits(LimitsError::TooLow { limit: "links", .. }))));
+
+    let a = Network::builder(id).with_discovery(shy()).with_link_limits(few).build().await?;
+    assert_eq!(a.admission().limits(), few);
+    let (b, c, d) = (node(id, shy()).await, node(id, shy()).await, node(id, shy()).await);
+    for visitor in [&b, &c] {
+        soon(visitor.discovery().sync_with(a.local().addr())).await?;
+    }
+    assert!(a.admission().set_limits(nonsense).is_err());
+    assert_eq!(a.admission().limits(), few, "nothing changed");
+    a.admission().set_limits(LinkLimits { links: 1, ..few })?;
+    let sync = d.discovery().sync_with(a.local().addr());
+    let third = tokio::time::timeout(Duration::from_secs(1), sync);
+    assert!(!matches!(third.await, Ok(Ok(()))), "there is no room");
+    assert!(!linked(&a, &d) && linked(&a, &b) && linked(&a, &c), "who is in stays");
+    a.admission().set_limits(LinkLimits::default())?;
+    soon(d.discovery().sync_with(a.local().addr())).await?;
+    assert!(linked(&a, &d));
     Ok(())
 }

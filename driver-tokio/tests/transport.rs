@@ -17,7 +17,7 @@ use mosaik_driver_tokio::TokioRuntime;
 use mosaik_proto::{
     PeerId,
     crypto::SecretKey,
-    links::{DialError, DownReason},
+    links::{DialError, DownReason, LinkLimits},
     wire::{CloseCode, Head},
 };
 
@@ -26,8 +26,12 @@ use support::{connect_raw, raw_config};
 
 /// A transport at a free port of loopback.
 fn node(seed: u8) -> (QuicTransport, PeerId, Vec<SocketAddr>) {
+    bound(seed, Ipv4Addr::LOCALHOST)
+}
+
+fn bound(seed: u8, ip: Ipv4Addr) -> (QuicTransport, PeerId, Vec<SocketAddr>) {
     let key = SecretKey::from_bytes(&[seed; 32]);
-    let addrs = BTreeSet::from([SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]);
+    let addrs = BTreeSet::from([SocketAddr::from((ip, 0))]);
     let transport =
         QuicTransport::bind(TokioRuntime::current().quinn(), &key, &addrs).expect("bound");
     let addrs = transport.local_addrs().into_iter().collect();
@@ -373,7 +377,9 @@ async fn two_hundred_dial_at_once() {
         async move {
             let mut links = Vec::new();
             while links.len() < 200 {
-                links.push(b.accept().await.expect("open"));
+                let link = b.accept().await.expect("open");
+                link.admitted();
+                links.push(link);
             }
             links
         }
@@ -386,20 +392,45 @@ async fn two_hundred_dial_at_once() {
     assert_eq!(peers.len(), 20);
 }
 
+/// LINK-16: links that are not admitted keep their seats, whoever took them; one address gets half.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_that_nobody_takes_is_refused() {
-    let (_b, peer_b, addrs_b) = node(2);
+async fn a_crowd_that_nobody_admits_is_refused_and_leaves_seats_for_others() {
+    let (b, peer_b, addrs_b) = node(2);
+    let refusals = Arc::new(std::sync::Mutex::new(Vec::new()));
+    b.on_refused({
+        let refusals = refusals.clone();
+        Arc::new(move |code| refusals.lock().expect("no panic").push(code))
+    });
     let (a, _, _) = node(1);
     let dials = (0..300).map(|_| a.dial(peer_b, addrs_b.clone()));
-    let results = join_all(dials).await;
-    let (made, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    assert_eq!(made.len(), mosaik_proto::limits::HANDSHAKES);
+    let (made, refused): (Vec<_>, Vec<_>) =
+        join_all(dials).await.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), mosaik_proto::limits::HANDSHAKES / 2);
+    let errors: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
     // About one run in thirty has a dial that times out instead of being told. The cause is not
     // known; the bound above holds all the same.
     let told = |error: &DialError| *error == DialError::Closed(CloseCode::BUSY);
-    let errors: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
     assert!(errors.iter().all(|error| told(error) || *error == DialError::Timeout), "{errors:?}");
-    assert!(errors.iter().any(told));
+    let counted = refusals.lock().expect("no panic").clone();
+    assert!(counted.len() >= errors.iter().filter(|error| told(error)).count());
+    assert!(counted.iter().all(|code| *code == CloseCode::BUSY), "{counted:?}");
+
+    let elsewhere = bound(3, Ipv4Addr::new(127, 0, 0, 2)).0;
+    let link = elsewhere.dial(peer_b, addrs_b.clone()).await.expect("another address has a seat");
+    // Taken is not admitted; admitted is no handshake any more.
+    let mut taken = Vec::new();
+    for _ in 0..10 {
+        taken.push(b.accept().await.expect("open"));
+    }
+    assert_eq!(
+        a.dial(peer_b, addrs_b.clone()).await.err(),
+        Some(DialError::Closed(CloseCode::BUSY))
+    );
+    taken.iter().for_each(Link::admitted);
+    let more = a.dial(peer_b, addrs_b.clone()).await.expect("a seat");
+    b.set_limits(LinkLimits { handshakes_per_ip: 1, ..LinkLimits::default() });
+    assert_eq!(a.dial(peer_b, addrs_b).await.err(), Some(DialError::Closed(CloseCode::BUSY)));
+    drop((made, link, more));
 }
 
 #[tokio::test]

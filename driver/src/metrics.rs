@@ -3,15 +3,42 @@
 //! Install a recorder before the first network is built: handles resolved earlier count nowhere.
 
 use metrics::{Counter, Gauge, SharedString, counter, gauge};
-use mosaik_proto::{NetworkId, Short, discovery::News, ids::StreamId};
+use mosaik_proto::{NetworkId, Short, discovery::News, ids::StreamId, wire::CloseCode};
+
+/// Why an entry was refused, as a label.
+pub(crate) type EntryRefusal = &'static str;
+
+/// One counter per reason.
+#[derive(Debug)]
+pub(crate) struct ByReason<K> {
+    known: Vec<(K, Counter)>,
+    other: Counter,
+}
+
+impl<K: PartialEq> ByReason<K> {
+    fn new<const N: usize>(
+        reasons: [(K, &'static str); N],
+        make: impl Fn(&'static str) -> Counter,
+    ) -> Self {
+        let known = reasons.into_iter().map(|(key, reason)| (key, make(reason))).collect();
+        Self { known, other: make("other") }
+    }
+
+    pub(crate) fn of(&self, reason: &K) -> &Counter {
+        self.known.iter().find(|(key, _)| key == reason).map_or(&self.other, |(_, counter)| counter)
+    }
+}
 
 /// The counters of one node.
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
     network: SharedString,
     pub(crate) connections_opened: Counter,
-    pub(crate) links_refused: Counter,
+    pub(crate) links_refused: ByReason<CloseCode>,
+    pub(crate) channels_refused: Counter,
     pub(crate) violations: Counter,
+    pub(crate) entries_refused: ByReason<EntryRefusal>,
+    pub(crate) stream_violations: Counter,
     pub(crate) egress: Counter,
     pub(crate) ingress: Counter,
     pub(crate) catalog_size: Gauge,
@@ -32,8 +59,11 @@ impl NodeMetrics {
         let label = || [("network", network.clone())];
         Self {
             connections_opened: counter!("mosaik.network.connections.opened"),
-            links_refused: counter!("mosaik.network.connections.refused", &label()),
-            violations: counter!("mosaik.network.violations", &label()),
+            links_refused: links_refused(&network),
+            channels_refused: counter!("mosaik.links.channels.refused", &label()),
+            violations: counter!("mosaik.links.violations", &label()),
+            entries_refused: entries_refused(&network),
+            stream_violations: counter!("mosaik.streams.violations", &label()),
             egress: counter!("mosaik.network.egress.bytes"),
             ingress: counter!("mosaik.network.ingress.bytes"),
             catalog_size: gauge!("mosaik.discovery.catalog.size", &label()),
@@ -79,6 +109,32 @@ impl NodeMetrics {
             bytes: counter!("mosaik.streams.bytes.total", &label()),
         }
     }
+}
+
+fn links_refused(network: &SharedString) -> ByReason<CloseCode> {
+    let reasons = [
+        (CloseCode::BUSY, "busy"),
+        (CloseCode::DIFFERENT_NETWORK, "different_network"),
+        (CloseCode::DUPLICATE, "duplicate"),
+        (CloseCode::NOT_ADMITTED, "not_admitted"),
+        (CloseCode::PROTOCOL_VIOLATION, "protocol_violation"),
+        (CloseCode::TIMEOUT, "timeout"),
+        (CloseCode::UNKNOWN_PEER, "unproved_key"),
+        (CloseCode::VERSION_MISMATCH, "version_mismatch"),
+    ];
+    ByReason::new(reasons, |reason| {
+        let labels = [("network", network.clone()), ("reason", SharedString::from(reason))];
+        counter!("mosaik.links.refused", &labels)
+    })
+}
+
+fn entries_refused(network: &SharedString) -> ByReason<EntryRefusal> {
+    let reasons =
+        ["drift", "expired", "flood", "full", "limits", "network", "own", "protocol", "signature"];
+    ByReason::new(reasons.map(|reason| (reason, reason)), |reason| {
+        let labels = [("network", network.clone()), ("reason", SharedString::from(reason))];
+        counter!("mosaik.discovery.entries.refused", &labels)
+    })
 }
 
 /// The counters of one stream.

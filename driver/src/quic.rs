@@ -11,7 +11,7 @@
 //!                                                                         ▼
 //!  UDP socket ── Endpoint                                              QuicLink ──► QuicRead
 //!                                                                         ▲         QuicWrite
-//!             others ──► Lobby: at most HANDSHAKES, 5 s each ── accept ───┘
+//!             others ──► Lobby: bounded seats, 5 s each ── accept ────────┘
 //! ```
 //!
 //! **Identity.** TLS 1.3 with raw ed25519 keys on both sides; the key *is* the
@@ -19,10 +19,12 @@
 //! all. In TLS 1.3 the dialler finishes first: a link that was dialled is no proof that the
 //! listener accepted it. The hello of the core is. There is no resumption and no early data.
 //!
-//! **Strangers.** A handshake takes one of [`HANDSHAKES`](mosaik_proto::limits::HANDSHAKES) seats
-//! until somebody takes the link by [`accept`](crate::transport::Transport::accept). Beyond half of
-//! them senders prove their address first, beyond all of them they are refused, which the dialler
-//! sees as [`BUSY`](mosaik_proto::wire::CloseCode::BUSY). Admission is not decided here.
+//! **Strangers.** A handshake takes a seat until its link is admitted
+//! ([`Link::admitted`](crate::transport::Link::admitted)) or ends. The seats are
+//! [`LinkLimits`](mosaik_proto::links::LinkLimits), in all and per source; when half of them are
+//! taken senders prove their address first, and who gets none is refused, which the dialler sees
+//! as [`BUSY`](mosaik_proto::wire::CloseCode::BUSY). Until a link is admitted its windows are
+//! small. Admission is not decided here.
 //!
 //! **Silence.** Links send something every [`KEEP_ALIVE`] and are down after [`IDLE_MAX`] without
 //! a packet. Errors of sockets are lost packets: interfaces may vanish and return.
@@ -38,6 +40,7 @@
 //! | channels that the other end may have open | [`CHANNELS_PER_LINK`](mosaik_proto::limits::CHANNELS_PER_LINK) |
 //! | bytes received and not read, per channel | [`CHANNEL_WINDOW`] |
 //! | bytes received and not read, all channels | [`LINK_WINDOW`] |
+//! | the same before admission | [`STRANGER_CHANNELS`], [`STRANGER_WINDOW`] |
 //! | bytes sent and not acknowledged | [`SEND_WINDOW`] |
 
 mod addrs;
@@ -47,6 +50,7 @@ mod dial;
 mod incoming;
 mod link;
 mod loopback;
+mod seats;
 mod socket;
 mod timer;
 mod tls;
@@ -57,6 +61,7 @@ pub use self::{
     config::{
         ALPN, CHANNEL_WINDOW, DIAL_STAGGER, DIAL_TIMEOUT, IDLE_MAX, INCOMING_BUFFER, INITIAL_RTT,
         KEEP_ALIVE, LINK_WINDOW, LOOPBACK_MTU, MTU_DISCOVERY, MTU_MAX, SEND_WINDOW, SOCKET_BUFFER,
+        STRANGER_CHANNELS, STRANGER_WINDOW,
     },
     link::QuicLink,
     transport::QuicTransport,

@@ -73,6 +73,7 @@ pub fn start<R: Runtime, T: Transport>(
     mut config: Config,
 ) -> Result<Network, Error> {
     config.discovery.check()?;
+    config.limits.check()?;
     #[cfg(feature = "prometheus")]
     if let Some(addr) = config.prometheus {
         crate::prometheus::serve(addr, &config.network).map_err(Error::Prometheus)?;
@@ -97,6 +98,16 @@ pub fn start<R: Runtime, T: Transport>(
     let backlog = config.discovery.events_backlog;
     let shared =
         Arc::new(Shared::new(entry, config.policy, config.network, clock, catalog, backlog));
+    shared.change_limits(config.limits);
+    transport.set_limits(config.limits);
+    transport.on_refused({
+        let shared = Arc::downgrade(&shared);
+        Arc::new(move |code| {
+            if let Some(shared) = shared.upgrade() {
+                shared.metrics.links_refused.of(&code).increment(1);
+            }
+        })
+    });
     let node = Node::new(node::Config { discovery }, config.network, me, seed, now);
     let record = Record { peer: me, addrs, network: None };
     let books = config.books.unwrap_or_else(Books::standard);
@@ -228,8 +239,10 @@ impl<R: Runtime, T: Transport> Task<R, T> {
 
     fn feed(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            if let node::Event::LocalEntry(entry) = &event {
-                self.on_local_entry(entry);
+            match &event {
+                node::Event::LocalEntry(entry) => self.on_local_entry(entry),
+                node::Event::Limits(limits) => self.transport.set_limits(*limits),
+                _ => {}
             }
             self.step(event);
         }

@@ -1,13 +1,16 @@
 //! What the event loop needs of a transport: authenticated links that carry ordered channels.
 
-use std::{collections::BTreeSet, future::Future, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mosaik_proto::{
     PeerId,
-    links::{DialError, DownReason},
+    links::{DialError, DownReason, LinkLimits},
     wire::{CloseCode, Head},
 };
+
+/// Is told with which code somebody was refused before there was a link.
+pub type Refused = Arc<dyn Fn(CloseCode) + Send + Sync>;
 
 /// Makes and takes links. One per node.
 pub trait Transport: Send + Sync + 'static {
@@ -29,6 +32,17 @@ pub trait Transport: Send + Sync + 'static {
     /// The addresses under which others can reach us.
     fn local_addrs(&self) -> BTreeSet<SocketAddr>;
 
+    /// How much others may make us hold from now on: newcomers are held against it, what is there
+    /// stays. A transport has [`LinkLimits::default`] before the first call.
+    fn set_limits(&self, limits: LinkLimits) {
+        let _ = limits;
+    }
+
+    /// Whom to tell of everybody that is refused without becoming a link. Called once.
+    fn on_refused(&self, told: Refused) {
+        drop(told);
+    }
+
     /// Closes what is left and accepts nothing any more.
     fn close(&self, code: CloseCode);
 
@@ -48,6 +62,10 @@ pub trait Link: Clone + Send + Sync + 'static {
 
     /// The present estimate of the round-trip time.
     fn rtt(&self) -> Duration;
+
+    /// The node admitted the peer: from now on it may use all that a link has, and is no handshake
+    /// any more. Called once.
+    fn admitted(&self) {}
 
     /// Opens a channel. The other end sees it once something was written.
     fn open(&self) -> impl Future<Output = Result<(Self::Read, Self::Write), DownReason>> + Send;

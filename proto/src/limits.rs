@@ -15,8 +15,10 @@ pub const REQUESTS: usize = 4_096;
 pub const LINKS: usize = 1_024;
 /// The most admitted links that an operator may allow.
 pub const LINKS_MOST: usize = 65_536;
-/// Links that are not admitted yet. Bounds what strangers can make us hold.
-pub const HANDSHAKES: usize = 256;
+/// Links that are not admitted yet. Bounds what strangers can make us hold, at about 256 KiB each.
+/// One source can have half of them: enough for a few hundred processes of one host that start at
+/// once.
+pub const HANDSHAKES: usize = 512;
 /// The most of them that an operator may allow.
 pub const HANDSHAKES_MOST: usize = 4_096;
 /// Time for the handshake of the transport, and again from there to admission.

@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use mosaik_proto::{PeerId, discovery::PeerEntry, links::Policy};
+use mosaik_proto::{
+    PeerId,
+    discovery::PeerEntry,
+    links::{LimitsError, LinkLimits, Policy},
+};
 
 use super::shared::Shared;
 use crate::one_or_many::OneOrMany;
@@ -42,6 +46,23 @@ impl Admission {
     pub fn require(&self, test: impl Fn(&PeerEntry) -> bool + Send + Sync + 'static) {
         let guarded = guard(test);
         self.shared.change_policy(|policy| policy.require(guarded));
+    }
+
+    /// How much others may make this node hold.
+    #[must_use]
+    pub fn limits(&self) -> LinkLimits {
+        self.shared.limits()
+    }
+
+    /// Changes how much others may make this node hold, in place of what held before. Lower limits
+    /// refuse newcomers; nobody who is in is put out for it.
+    ///
+    /// # Errors
+    /// [`LimitsError`] if they make no sense; then nothing changed.
+    pub fn set_limits(&self, limits: LinkLimits) -> Result<(), LimitsError> {
+        limits.check()?;
+        self.shared.change_limits(limits);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use mosaik_proto::{
     NetworkId, PeerId,
     crypto::SecretKey,
     discovery::{EndpointAddr, EntryError, PeerEntry},
-    links::Policy,
+    links::{LimitsError, LinkLimits, Policy},
 };
 
 use super::{
@@ -161,6 +161,9 @@ pub enum Error {
     /// The configuration of discovery makes no sense.
     #[error("discovery is misconfigured: {0}")]
     DiscoveryConfig(#[from] ConfigError),
+    /// The limits on links make no sense.
+    #[error("the limits on links make no sense: {0}")]
+    LinkLimits(#[from] LimitsError),
     /// The configured tags do not fit into an entry.
     #[error("the node's entry would be too large: {0}")]
     Entry(#[from] EntryError),
@@ -178,6 +181,7 @@ pub struct Config {
     pub(crate) discovery: ConfigBuilder,
     pub(crate) policy: Policy,
     pub(crate) books: Option<Books>,
+    pub(crate) limits: LinkLimits,
     #[cfg(feature = "prometheus")]
     pub(crate) prometheus: Option<SocketAddr>,
     #[cfg(feature = "conformance")]
@@ -195,6 +199,7 @@ impl Config {
             discovery: ConfigBuilder::default(),
             policy: Policy::everybody(),
             books: None,
+            limits: LinkLimits::default(),
             #[cfg(feature = "prometheus")]
             prometheus: None,
             #[cfg(feature = "conformance")]
@@ -305,6 +310,12 @@ impl<L: Launch> NetworkBuilder<L> {
     #[cfg(feature = "conformance")]
     pub fn with_tap(mut self, tap: Arc<dyn crate::conformance::Tap>) -> Self {
         self.config.tap = Some(tap);
+        self
+    }
+
+    /// How much others may make the node hold; see [`Admission::set_limits`].
+    pub fn with_link_limits(mut self, limits: LinkLimits) -> Self {
+        self.config.limits = limits;
         self
     }
 

@@ -13,7 +13,7 @@ use mosaik_proto::{
         SignedPeerEntry, Tombstone,
     },
     ids::RequestId,
-    links::Policy,
+    links::{LinkLimits, Policy},
     node,
     time::Now,
 };
@@ -71,6 +71,8 @@ struct Host {
     entry_changed: bool,
     /// The latest one wins.
     policy: Option<Policy>,
+    /// The latest ones win.
+    limits: Option<LinkLimits>,
     found: Vec<EndpointAddr>,
     farewell: Option<Tombstone>,
     /// Failed and finished dials, bounded by [`limits::DIALS`].
@@ -92,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: NodeMetrics,
     entry: Mutex<LocalEntry>,
     policy: Mutex<Policy>,
+    limits: Mutex<LinkLimits>,
     host: Mutex<Host>,
     queued: Queued,
 }
@@ -123,6 +126,7 @@ impl Shared {
                 ..Host::default()
             }),
             policy: Mutex::new(policy),
+            limits: Mutex::default(),
             queued: Queued::default(),
         }
     }
@@ -166,6 +170,18 @@ impl Shared {
         change(&mut policy);
         let latest = policy.clone();
         self.post(|host| host.policy = Some(latest));
+    }
+
+    /// Changes how much others may make us hold. The limits were checked.
+    pub(crate) fn change_limits(&self, limits: LinkLimits) {
+        let mut latest = lock(&self.limits);
+        *latest = limits;
+        self.post(|host| host.limits = Some(limits));
+    }
+
+    /// How much others may make us hold.
+    pub(crate) fn limits(&self) -> LinkLimits {
+        *lock(&self.limits)
     }
 
     // --- requests --------------------------------------------------------------------------
@@ -241,6 +257,7 @@ impl Shared {
             events.push_back(node::Event::LocalEntry(self.me()));
         }
         events.extend(host.policy.map(node::Event::Admission));
+        events.extend(host.limits.map(node::Event::Limits));
         events.extend(host.dials);
         if !host.found.is_empty() {
             events.push_back(node::Event::Found(host.found));

@@ -51,6 +51,13 @@ pub const CHANNEL_WINDOW: u32 = 1_280 * 1024;
 /// for long; it bounds what a link can make us hold.
 pub const LINK_WINDOW: u32 = 16 * 1024 * 1024;
 
+/// As [`LINK_WINDOW`], before the node admitted the link: a hello, and what its sender may say
+/// right behind it. All strangers together can make us hold this times the handshakes.
+pub const STRANGER_WINDOW: u32 = 192 * 1024;
+
+/// Channels that the other end may open before the node admitted the link.
+pub const STRANGER_CHANNELS: u32 = 16;
+
 /// Bytes of ours that are sent and not acknowledged, per link. More makes small writes slow
 /// (`datapath.md` §3, rule 5).
 pub const SEND_WINDOW: u64 = 1024 * 1024;
@@ -117,14 +124,21 @@ pub(super) fn server(key: &SecretKey) -> io::Result<ByDistance<Arc<ServerConfig>
     }))
 }
 
+/// Gives a connection what links have.
+pub(super) fn widen(connection: &quinn::Connection) {
+    connection.set_receive_window(VarInt::from_u32(LINK_WINDOW));
+    let channels = VarInt::from_u32(limits::CHANNELS_PER_LINK as u32);
+    connection.set_max_concurrent_bi_streams(channels);
+}
+
 fn transport(initial_mtu: u16) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits::CHANNELS_PER_LINK as u32))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STRANGER_CHANNELS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(CHANNEL_WINDOW))
-        .receive_window(VarInt::from_u32(LINK_WINDOW))
+        .receive_window(VarInt::from_u32(STRANGER_WINDOW))
         .send_window(SEND_WINDOW)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_MAX.as_millis() as u32).into()))

@@ -49,7 +49,7 @@ impl Dialer {
 
     async fn attempt(&self, connecting: quinn::Connecting) -> Result<QuicLink, DialError> {
         let connection = connecting.await.map_err(|error| dial_error(&error))?;
-        QuicLink::new(connection, self.closing.clone()).ok_or(DialError::WrongPeer)
+        QuicLink::new(connection, self.closing.clone(), None).ok_or(DialError::WrongPeer)
     }
 }
 

@@ -9,21 +9,26 @@ use std::{
 };
 
 use event_listener::Event;
-use mosaik_proto::{limits, wire::CloseCode};
+use mosaik_proto::wire::CloseCode;
 use quinn::{Endpoint, Incoming, Runtime, ServerConfig};
 
-use super::{config::ByDistance, link::QuicLink, timer::timeout};
+use super::{
+    config::ByDistance,
+    link::QuicLink,
+    seats::{Refusal, Seat, Seats},
+    timer::timeout,
+};
 use crate::transport::Link as _;
 
-/// Links whose keys are proved and that nobody has taken yet, and the count of those that may
-/// become one. All of them together are at most [`limits::HANDSHAKES`].
+/// Links whose keys are proved and that nobody has taken yet. A link has a seat from its first
+/// packet until it is admitted or ends, so all of them together are bounded ([`Seats`]).
 #[derive(Debug)]
 pub(super) struct Lobby {
     runtime: Arc<dyn Runtime>,
     configs: ByDistance<Arc<ServerConfig>>,
     closing: Arc<OnceLock<CloseCode>>,
-    links: Mutex<VecDeque<(QuicLink, Seat)>>,
-    seats: Arc<AtomicUsize>,
+    links: Mutex<VecDeque<QuicLink>>,
+    seats: Arc<Seats>,
     open: AtomicUsize,
     changed: Event,
 }
@@ -52,11 +57,16 @@ impl Lobby {
         lobby
     }
 
+    /// Who may have a handshake.
+    pub(super) fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
     /// The next link, `None` when there will be none any more.
     pub(super) async fn next(&self) -> Option<QuicLink> {
         loop {
             let changed = self.changed.listen();
-            if let Some((link, _seat)) = self.links().pop_front() {
+            if let Some(link) = self.links().pop_front() {
                 return Some(link);
             }
             if self.open.load(Ordering::Acquire) == 0 || self.closing.get().is_some() {
@@ -81,56 +91,47 @@ impl Lobby {
         self.changed.notify(usize::MAX);
     }
 
-    /// Refuses a handshake when there are too many, and demands a proof of the sender's address
-    /// when there are many: forged addresses then cannot take the seats of real peers.
+    /// Refuses a handshake when there are too many, in all or of this source, and demands a proof
+    /// of the sender's address when there are many: forged addresses then cannot take the seats of
+    /// real peers.
     fn admit(&self, incoming: Incoming) -> Option<(Incoming, Seat)> {
-        let seat = Seat::take(&self.seats);
-        if seat.number > limits::HANDSHAKES {
-            incoming.refuse();
-            return None;
+        let proved = incoming.remote_address_validated();
+        match self.seats.take(incoming.remote_address().ip(), proved) {
+            Ok(seat) => Some((incoming, seat)),
+            Err(Refusal::Busy) => {
+                self.seats.tell(CloseCode::BUSY);
+                incoming.refuse();
+                None
+            }
+            Err(Refusal::Unproved) => {
+                // Not validated means that it may be retried; otherwise dropping it refuses.
+                drop(incoming.retry());
+                None
+            }
         }
-        if seat.number > limits::HANDSHAKES / 2 && !incoming.remote_address_validated() {
-            // Not validated means that it may be retried; otherwise dropping it refuses.
-            drop(incoming.retry());
-            return None;
-        }
-        Some((incoming, seat))
     }
 
     async fn handshake(self: Arc<Self>, incoming: Incoming, seat: Seat) {
         let config = self.configs.of(incoming.remote_address().ip()).clone();
         let Ok(connecting) = incoming.accept_with(config) else { return };
-        let done = timeout(&self.runtime, limits::HANDSHAKE_TIMEOUT, connecting).await;
-        let Some(Ok(connection)) = done else { return };
-        let Some(link) = QuicLink::new(connection, self.closing.clone()) else { return };
+        let wait = self.seats.limits().handshake_timeout;
+        let connection = match timeout(&self.runtime, wait, connecting).await {
+            Some(Ok(connection)) => connection,
+            Some(Err(_)) => return self.seats.tell(CloseCode::UNKNOWN_PEER),
+            None => return self.seats.tell(CloseCode::TIMEOUT),
+        };
+        let Some(link) = QuicLink::new(connection, self.closing.clone(), Some(seat)) else {
+            return self.seats.tell(CloseCode::UNKNOWN_PEER);
+        };
         tracing::trace!(peer = ?link.peer(), "accepted");
-        self.links().push_back((link, seat));
+        self.links().push_back(link);
         if self.closing.get().is_some() {
             self.close();
         }
         self.changed.notify_additional(1);
     }
 
-    fn links(&self) -> MutexGuard<'_, VecDeque<(QuicLink, Seat)>> {
+    fn links(&self) -> MutexGuard<'_, VecDeque<QuicLink>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One of the bounded number of handshakes; given back when dropped.
-#[derive(Debug)]
-struct Seat {
-    taken: Arc<AtomicUsize>,
-    number: usize,
-}
-
-impl Seat {
-    fn take(taken: &Arc<AtomicUsize>) -> Self {
-        Self { number: taken.fetch_add(1, Ordering::Relaxed) + 1, taken: taken.clone() }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! A link: one QUIC connection whose two keys are proved.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -14,9 +14,11 @@ use quinn::{Connection, ConnectionError, TransportErrorCode};
 
 use super::{
     channel::{QuicRead, QuicWrite, close_code, var_int},
+    config,
+    seats::Seat,
     tls,
 };
-use crate::transport::Link;
+use crate::{sync::cell::lock, transport::Link};
 
 /// A connection to a peer whose key is proved. Clones are handles of the same connection; when the
 /// last handle and the last channel are gone, the connection closes.
@@ -25,13 +27,20 @@ pub struct QuicLink {
     connection: Connection,
     peer: PeerId,
     closing: Closing,
+    /// Held by a link that somebody else made, until it is admitted or ends.
+    seat: Arc<Mutex<Option<Seat>>>,
 }
 
 impl QuicLink {
     /// The link over a connection whose handshake is complete, `None` if it proved no key.
-    pub(super) fn new(connection: Connection, transport: Arc<OnceLock<CloseCode>>) -> Option<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        transport: Arc<OnceLock<CloseCode>>,
+        seat: Option<Seat>,
+    ) -> Option<Self> {
         let peer = tls::proved_peer(&connection)?;
-        Some(Self { connection, peer, closing: Closing { transport, link: Arc::default() } })
+        let closing = Closing { transport, link: Arc::default() };
+        Some(Self { connection, peer, closing, seat: Arc::new(Mutex::new(seat)) })
     }
 }
 
@@ -47,6 +56,11 @@ impl Link for QuicLink {
         self.connection.rtt()
     }
 
+    fn admitted(&self) {
+        config::widen(&self.connection);
+        drop(lock(&self.seat).take());
+    }
+
     /// Waits while the peer has as many channels of ours as it takes.
     async fn open(&self) -> Result<(QuicRead, QuicWrite), DownReason> {
         self.channel(self.connection.open_bi().await)
@@ -58,6 +72,7 @@ impl Link for QuicLink {
 
     fn close(&self, code: CloseCode) {
         self.closing.link.get_or_init(|| code);
+        drop(lock(&self.seat).take());
         self.connection.close(var_int(code), code.name().unwrap_or_default().as_bytes());
     }
 

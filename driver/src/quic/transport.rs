@@ -7,7 +7,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use mosaik_proto::{PeerId, crypto::SecretKey, links::DialError, wire::CloseCode};
+use mosaik_proto::{
+    PeerId,
+    crypto::SecretKey,
+    links::{DialError, LinkLimits},
+    wire::CloseCode,
+};
 use quinn::{Endpoint, Runtime};
 
 use super::{
@@ -20,7 +25,7 @@ use super::{
     loopback,
     socket::{self, Tolerant},
 };
-use crate::transport::Transport;
+use crate::transport::{Refused, Transport};
 
 /// Links over QUIC. Dropping it closes everything with [`CloseCode::CANCELLED`].
 #[derive(Debug)]
@@ -98,6 +103,14 @@ impl Transport for QuicTransport {
     fn local_addrs(&self) -> BTreeSet<SocketAddr> {
         let bound: Vec<SocketAddr> = self.endpoints.iter().map(|(_, addr)| *addr).collect();
         addrs::reachable(&bound)
+    }
+
+    fn set_limits(&self, limits: LinkLimits) {
+        self.lobby.seats().set_limits(limits);
+    }
+
+    fn on_refused(&self, told: Refused) {
+        self.lobby.seats().on_refused(told);
     }
 
     fn close(&self, code: CloseCode) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mosaik_proto::{
-    discovery::{Change as CatalogChange, News},
+    discovery::{self, Change as CatalogChange, News, Refused},
     ids::{StreamId, SubscriptionId},
     links,
     node::Action,
@@ -11,7 +11,10 @@ use mosaik_proto::{
 };
 
 use super::{Channel, Task};
-use crate::{discovery::Event, handle::channels::Channels, runtime::Runtime, transport::Transport};
+use crate::{
+    discovery::Event, handle::channels::Channels, metrics::EntryRefusal, runtime::Runtime,
+    transport::Transport,
+};
 
 impl<R: Runtime, T: Transport> Task<R, T> {
     /// Carries out everything that the last step asked for, in order.
@@ -81,8 +84,18 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             Action::Stopped => self.stop(),
             Action::Reply { request, result } => self.shared.replies.answer(request, result),
             Action::Catalog(change) => self.on_catalog(&change),
-            Action::Path { peer, rtt } => self.shared.catalog.set_rtt(&peer, rtt),
+            Action::Path { peer, rtt } => {
+                self.shared.catalog.set_rtt(&peer, rtt);
+                let path = self.node.paths().get(&peer);
+                if let Some(link) = path.and_then(|path| self.links.get(&path.link)) {
+                    link.slot.admitted();
+                }
+            }
             Action::CountLinks(counter) => self.count_links(counter),
+            Action::CountDiscovery(discovery::Counter::Refused(refused)) => {
+                tracing::debug!(%refused, "an entry was refused");
+                self.shared.metrics.entries_refused.of(&kind_of(refused)).increment(1);
+            }
             Action::CountStreams(counter) => self.count_streams(counter),
             // The vocabulary may grow; a driver that does not know an action has a bug.
             other => unreachable!("an action without a home: {other:?}"),
@@ -150,9 +163,10 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         match counter {
             links::Counter::Admitted => {}
             links::Counter::Refused(code) => {
-                tracing::debug!(%code, "a hello was refused");
-                metrics.links_refused.increment(1);
+                tracing::debug!(%code, "a link was refused");
+                metrics.links_refused.of(&code).increment(1);
             }
+            links::Counter::ChannelRefused => metrics.channels_refused.increment(1),
             links::Counter::Violation => metrics.violations.increment(1),
         }
     }
@@ -188,9 +202,24 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             }
             streams::Counter::Violation(stream) => {
                 tracing::warn!(stream = %stream, "a peer broke the stream protocol");
-                node.violations.increment(1);
+                node.stream_violations.increment(1);
             }
         }
+    }
+}
+
+const fn kind_of(refused: Refused) -> EntryRefusal {
+    match refused {
+        Refused::Network => "network",
+        Refused::Protocol => "protocol",
+        Refused::Own { .. } => "own",
+        Refused::Known => "known",
+        Refused::Limits(_) => "limits",
+        Refused::Drift => "drift",
+        Refused::Expired => "expired",
+        Refused::Signature => "signature",
+        Refused::Full => "full",
+        Refused::Flood => "flood",
     }
 }
 

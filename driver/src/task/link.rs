@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -46,11 +49,23 @@ pub(crate) struct LinkSlot {
     queued: Queued,
     state: Mutex<State>,
     task: AtomicWaker,
-    rtt: Probe,
+    probe: Probe,
+    /// The transport knows that the link is admitted.
+    admitted: AtomicBool,
 }
 
-/// Asks the transport for its present estimate of a round-trip time.
-struct Probe(Box<dyn Fn() -> Duration + Send + Sync>);
+/// A link without its type.
+struct Probe {
+    rtt: Box<dyn Fn() -> Duration + Send + Sync>,
+    admitted: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Probe {
+    fn of(link: &impl Link) -> Self {
+        let (one, other) = (link.clone(), link.clone());
+        Self { rtt: Box::new(move || one.rtt()), admitted: Box::new(move || other.admitted()) }
+    }
+}
 
 impl std::fmt::Debug for Probe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -90,7 +105,14 @@ impl LinkSlot {
 
     /// The transport's present estimate of the round-trip time.
     pub(crate) fn rtt(&self) -> Duration {
-        (self.rtt.0)()
+        (self.probe.rtt)()
+    }
+
+    /// The core admitted the link.
+    pub(crate) fn admitted(&self) {
+        if !self.admitted.swap(true, Ordering::Relaxed) {
+            (self.probe.admitted)();
+        }
     }
 
     fn announce(self: &Arc<Self>, inbox: &Inbox) {
@@ -115,10 +137,8 @@ pub(crate) fn start<R: Runtime, L: Link>(
         queued: Queued::default(),
         state: Mutex::new(State { up: Some(up), ..State::default() }),
         task: AtomicWaker::new(),
-        rtt: Probe(Box::new({
-            let link = link.clone();
-            move || link.rtt()
-        })),
+        probe: Probe::of(&link),
+        admitted: AtomicBool::new(false),
     });
     slot.announce(inbox);
     let task = Task {
@@ -133,15 +153,15 @@ pub(crate) fn start<R: Runtime, L: Link>(
 
 /// Allocates ids on the driver's side of the seam.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ids(Arc<(std::sync::atomic::AtomicU64, std::sync::atomic::AtomicU64)>);
+pub(crate) struct Ids(Arc<(AtomicU64, AtomicU64)>);
 
 impl Ids {
     fn link(&self) -> LinkId {
-        LinkId(self.0.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        LinkId(self.0.0.fetch_add(1, Ordering::Relaxed))
     }
 
     fn channel(&self) -> ChannelId {
-        ChannelId::driver(self.0.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        ChannelId::driver(self.0.1.fetch_add(1, Ordering::Relaxed))
     }
 }
 

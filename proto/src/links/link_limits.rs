@@ -172,20 +172,20 @@ mod tests {
     fn link_16_one_source_never_takes_all_handshakes() {
         let limits = LinkLimits::default();
         let mut taken = 0;
-        for expected in [128, 64, 32, 16, 8, 4, 2, 1] {
+        for expected in [256, 128, 64, 32, 16, 8, 4, 2, 1] {
             let mut of_source = 0;
             while limits.seat(taken, of_source) != Seat::Taken {
                 (taken, of_source) = (taken + 1, of_source + 1);
             }
             assert_eq!(of_source, expected);
         }
-        assert_eq!((taken, limits.seat(taken, 0)), (255, Seat::Prove), "one is left for a ninth");
+        assert_eq!((taken, limits.seat(taken, 0)), (511, Seat::Prove), "one is left for a tenth");
     }
 
     #[test]
     fn link_16_when_seats_are_scarce_senders_prove_their_address() {
         let limits = LinkLimits::default();
-        assert_eq!((limits.seat(127, 0), limits.seat(128, 0)), (Seat::Free, Seat::Prove));
+        assert_eq!((limits.seat(255, 0), limits.seat(256, 0)), (Seat::Free, Seat::Prove));
         let strict = LinkLimits { handshakes_per_ip: 3, ..limits };
         assert_eq!((strict.seat(2, 2), strict.seat(3, 3)), (Seat::Free, Seat::Taken));
         let single = LinkLimits { handshakes: 1, ..limits };
