@@ -34,14 +34,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// How much others may make us hold from now on: newcomers are held against it, what is there
     /// stays. A transport has [`LinkLimits::default`] before the first call.
-    fn set_limits(&self, limits: LinkLimits) {
-        let _ = limits;
-    }
+    fn set_limits(&self, limits: LinkLimits);
 
     /// Whom to tell of everybody that is refused without becoming a link. Called once.
-    fn on_refused(&self, told: Refused) {
-        drop(told);
-    }
+    fn on_refused(&self, told: Refused);
 
     /// Closes what is left and accepts nothing any more.
     fn close(&self, code: CloseCode);
@@ -65,7 +61,7 @@ pub trait Link: Clone + Send + Sync + 'static {
 
     /// The node admitted the peer: from now on it may use all that a link has, and is no handshake
     /// any more. Called once.
-    fn admitted(&self) {}
+    fn admitted(&self);
 
     /// Opens a channel. The other end sees it once something was written.
     fn open(&self) -> impl Future<Output = Result<(Self::Read, Self::Write), DownReason>> + Send;

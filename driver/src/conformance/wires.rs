@@ -14,13 +14,13 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use mosaik_proto::{
     PeerId,
-    links::{DialError, DownReason},
+    links::{DialError, DownReason, LinkLimits},
     wire::{CloseCode, Head},
 };
 
 use crate::{
     sync::cell::{Watched, lock},
-    transport::{ChunkRead, ChunkWrite, Link, Transport},
+    transport::{ChunkRead, ChunkWrite, Link, Refused, Transport},
 };
 
 /// All links of a bench, both ends of each. Clones are handles of the same.
@@ -169,6 +169,14 @@ impl<T: Transport> Transport for BenchTransport<T> {
         self.inner.local_addrs()
     }
 
+    fn set_limits(&self, limits: LinkLimits) {
+        self.inner.set_limits(limits);
+    }
+
+    fn on_refused(&self, told: Refused) {
+        self.inner.on_refused(told);
+    }
+
     fn close(&self, code: CloseCode) {
         self.inner.close(code);
     }
@@ -205,6 +213,10 @@ impl<L: Link> Link for BenchLink<L> {
 
     fn rtt(&self) -> Duration {
         self.inner.rtt()
+    }
+
+    fn admitted(&self) {
+        self.inner.admitted();
     }
 
     async fn open(&self) -> Result<(Self::Read, Self::Write), DownReason> {
