@@ -14,6 +14,8 @@ use crate::{
 };
 
 /// What can happen to a node.
+///
+/// A driver makes events and takes none apart, so new ones may appear.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -146,8 +148,10 @@ pub enum Event {
 }
 
 /// What a node can ask for.
+///
+/// Exhaustive on purpose: a driver that does not know an action cannot carry it out, and its author
+/// wants to hear that from the compiler, not from a peer that waits.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Action {
     // --- to the transport ---
     /// Connect to a peer; answered by [`Event::LinkUp`] or [`Event::DialFailed`].

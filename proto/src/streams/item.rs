@@ -8,7 +8,7 @@
 //! A sender may use the long form for short items; it reserves the form before it knows the
 //! length.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 /// Bytes of the short form.
 pub const SHORT: usize = 2;
@@ -32,6 +32,15 @@ pub const fn short(length: usize) -> Option<[u8; SHORT]> {
 #[must_use]
 pub const fn long(length: usize) -> [u8; LONG] {
     (length as u32 | 0x8000_0000).to_be_bytes()
+}
+
+/// Appends an item to a batch, as [`Event::Offer`](crate::node::Event::Offer) takes it.
+pub fn append(batch: &mut impl BufMut, payload: &[u8]) {
+    match short(payload.len()) {
+        Some(length) => batch.put_slice(&length),
+        None => batch.put_slice(&long(payload.len())),
+    }
+    batch.put_slice(payload);
 }
 
 /// The position and length of the item's payload at `at`.
@@ -129,11 +138,7 @@ mod tests {
     fn batch(lengths: &[usize]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for length in lengths {
-            match short(*length) {
-                Some(form) => bytes.extend(form),
-                None => bytes.extend(long(*length)),
-            }
-            bytes.extend(core::iter::repeat_n(7, *length));
+            append(&mut bytes, &alloc::vec![7; *length]);
         }
         bytes
     }

@@ -55,11 +55,7 @@ pub(crate) fn items(first: u64, count: u32, batch: &[u8]) -> Vec<u8> {
 pub(crate) fn batch(count: u32, size: usize) -> Bytes {
     let mut bytes = Vec::new();
     for _ in 0..count {
-        match item::short(size) {
-            Some(form) => bytes.extend(form),
-            None => bytes.extend(item::long(size)),
-        }
-        bytes.extend(core::iter::repeat_n(7, size));
+        item::append(&mut bytes, &vec![7; size]);
     }
     bytes.into()
 }
