@@ -7,11 +7,13 @@ use crate::{
     finding::Finding,
 };
 
-/// A target without an operating system.
-const BARE: &str = "thumbv7m-none-eabi";
-/// The example that the README begins with, and a word of what it prints.
-const QUICKSTART: (&str, &str) = ("quickstart", "21.5");
-const QUICKSTART_LIMIT: Duration = Duration::from_secs(60);
+/// Targets without an operating system: a microcontroller, and a browser or a plugin.
+const BARE: [&str; 2] = ["thumbv7m-none-eabi", "wasm32-unknown-unknown"];
+/// The examples that end by themselves, and a word of what each prints: the one that the README
+/// begins with, and the one that a driver's author begins with.
+const EXAMPLES: [(&str, &str); 2] =
+    [("quickstart", "21.5"), ("custom_driver", "200000 of 200000 items arrived")];
+const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Is everything formatted?
 pub(crate) fn fmt(root: &Path) -> Vec<Finding> {
@@ -43,29 +45,33 @@ pub(crate) fn nostd(root: &Path) -> Vec<Finding> {
     // In the workspace other crates switch proto's features on; alone it has none.
     let mut found = cargo(root, "check --locked -p mosaik-proto --all-targets");
     let installed = command::capture(root, "rustup", &["target", "list", "--installed"]);
-    let here = installed.is_ok_and(|list| list.lines().any(|line| line.trim() == BARE));
-    if here || command::run(root, "rustup", &["target", "add", BARE], &[]).is_empty() {
-        found.extend(cargo(root, &format!("build --locked -p mosaik-proto --target {BARE}")));
-    } else {
-        println!("skipped: target cannot be had ({BARE})");
+    for target in BARE {
+        let here =
+            installed.as_ref().is_ok_and(|list| list.lines().any(|line| line.trim() == target));
+        if here || command::run(root, "rustup", &["target", "add", target], &[]).is_empty() {
+            found.extend(cargo(root, &format!("build --locked -p mosaik-proto --target {target}")));
+        } else {
+            println!("skipped: target cannot be had ({target})");
+        }
     }
     found
 }
 
-/// Do the examples build, and does the first one print what the README promises?
+/// Do the examples build, and do those that end print what they promise?
 pub(crate) fn examples(root: &Path) -> Vec<Finding> {
-    let (name, expected) = QUICKSTART;
     let mut found = cargo(root, "build --locked --examples");
     if !found.is_empty() {
         return found;
     }
-    let args = ["run", "-q", "--example", name];
-    match command::capture_within(root, "cargo", &args, QUICKSTART_LIMIT) {
-        Ok(printed) if printed.contains(expected) => print!("{printed}"),
-        Ok(printed) => {
-            found.push(Finding::new(name, format!("printed {printed:?}, not {expected}")))
+    for (name, expected) in EXAMPLES {
+        let args = ["run", "-q", "--example", name];
+        match command::capture_within(root, "cargo", &args, EXAMPLE_LIMIT) {
+            Ok(printed) if printed.contains(expected) => print!("{printed}"),
+            Ok(printed) => {
+                found.push(Finding::new(name, format!("printed {printed:?}, not {expected}")))
+            }
+            Err(finding) => found.push(finding),
         }
-        Err(finding) => found.push(finding),
     }
     found
 }

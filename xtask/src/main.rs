@@ -50,7 +50,7 @@ const CHORES: [Chore; 10] = [
     ("clippy", "lints as errors", |context| compile::clippy(&context.root)),
     ("doc", "documentation, warnings as errors", |context| compile::doc(&context.root)),
     ("test", "cargo test --workspace", |context| compile::test(&context.root)),
-    ("examples", "all build, quickstart runs", |context| compile::examples(&context.root)),
+    ("examples", "all build, those that end run", |context| compile::examples(&context.root)),
     ("sim", "seeds of the simulator (--seconds N, else 60)", |context| {
         sim::sim(&context.root, context.time)
     }),
