@@ -226,3 +226,9 @@ macro_rules! stream {
         $crate::__stream_impl! { @$crate; $($t)* }
     };
 }
+
+/// Compiles and runs what `docs/write-your-own-driver.md` shows.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/write-your-own-driver.md")]
+#[derive(Debug)]
+pub struct WriteYourOwnDriver;
