@@ -190,7 +190,7 @@ impl Driver {
             | Action::Catalog(_)
             | Action::Streams(_)
             | Action::Path { .. } => {}
-            Action::CountLinks(_) | Action::CountStreams(_) => {}
+            Action::CountLinks(_) | Action::CountDiscovery(_) | Action::CountStreams(_) => {}
         }
     }
 

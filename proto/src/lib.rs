@@ -14,6 +14,9 @@
 //! 4. [`discovery`]: who is there. The catalog is a CRDT of signed entries.
 //! 5. [`streams`]: typed data from producers to consumers, with credit end to end.
 //! 6. [`node`]: puts the three together; `node/route.rs` is the only file that names two of them.
+//!
+//! To run a node in a loop of your own, read `docs/write-your-own-driver.md` and
+//! `examples/custom_driver.rs` in the repository.
 #![no_std]
 #![forbid(unsafe_code)]
 
