@@ -66,10 +66,11 @@ pub fn streams(input: &mut Input<'_>, heard: Heard) -> Vec<u8> {
             let of = if input.below(8) == 0 { StreamId::zero() } else { stream() };
             let resume = input.flag().then(|| position(input, heard));
             let (window, grant) = (credit(input), credit(input));
-            frame(1, encode(&(of, Criteria::default(), window, grant, resume)).to_vec())
+            let replay = if input.flag() { input.number() } else { 0 };
+            frame(1, encode(&(of, Criteria::default(), window, grant, resume, replay)).to_vec())
         }
         2 => frame(2, encode(&credit(input)).to_vec()),
-        3 => frame(3, encode(&position(input, heard)).to_vec()),
+        3 => frame(3, encode(&(position(input, heard), input.below(3))).to_vec()),
         _ => {
             let first = heard.next.saturating_add(input.byte().saturating_sub(0xf0).into());
             let count = input.below(20).max(1);

@@ -302,7 +302,8 @@ impl World {
             [16, ..] => self.heard.nonce = decode_first(body).map_or(0, |(nonce, _)| nonce),
             [22, ..] => self.heard.nonce = decode::<(u64, u128)>(body).map_or(0, |probe| probe.0),
             [3, ..] => {
-                (self.heard.incarnation, self.heard.next) = decode(body).unwrap_or_default();
+                (self.heard.incarnation, self.heard.next) =
+                    decode_first(body).map_or((0, 0), |(start, _)| start);
             }
             _ => {}
         }

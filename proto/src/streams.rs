@@ -58,6 +58,8 @@ pub mod item;
 mod log;
 mod outgoing;
 mod producer;
+mod terms;
+mod unsent;
 mod vocabulary;
 
 use alloc::{
@@ -69,6 +71,7 @@ use bytes::Bytes;
 
 pub use self::{
     condition::Condition,
+    terms::{EndReason, Replay, StreamKind, Terms},
     vocabulary::{
         Action, Backoff, Change, ConsumerConfig, Counter, Criteria, Delivery, Env, Event, Owner,
         Predicate, ProducerConfig, State,
@@ -79,6 +82,7 @@ use self::{
     context::{Cx, Route, Shared, Timer},
     frames::{Credit, Subscribe},
     producer::Producer,
+    terms::End,
 };
 use crate::{
     core::{Core, Outbox},
@@ -145,18 +149,11 @@ impl Streams {
     }
 
     fn close_producer(&mut self, env: Env<'_>, id: ProducerId, out: &mut Outbox<Action>) {
-        let Some(producer) = self.producers.get_mut(&id) else { return };
+        let Some(producer) = self.producers.get(&id) else { return };
         if self.serving.get(&producer.config.stream) == Some(&id) {
             self.serving.remove(&producer.config.stream);
         }
-        producer.close(&mut Cx { env, shared: &mut self.shared, out });
-        self.reap(id);
-    }
-
-    fn reap(&mut self, id: ProducerId) {
-        if self.producers.get(&id).is_some_and(Producer::is_done) {
-            self.producers.remove(&id);
-        }
+        self.with_producer(env, id, out, Producer::close);
     }
 
     fn with_producer(
@@ -167,8 +164,10 @@ impl Streams {
         act: impl FnOnce(&mut Producer, &mut Cx<'_>),
     ) {
         let Some(producer) = self.producers.get_mut(&id) else { return };
-        act(producer, &mut Cx { env, shared: &mut self.shared, out });
+        let cx = &mut Cx { env, shared: &mut self.shared, out };
+        act(producer, cx);
         if producer.is_done() {
+            producer.finish(cx);
             self.producers.remove(&id);
         }
     }
@@ -312,7 +311,7 @@ impl Streams {
                 self.with_producer(env, id, out, |producer, cx| {
                     let stream = producer.config.stream;
                     cx.out.push(Action::Count(Counter::Violation(stream)));
-                    producer.end(subscription, Some(CloseCode::PROTOCOL_VIOLATION), cx);
+                    producer.end(subscription, End::Close(CloseCode::PROTOCOL_VIOLATION), cx);
                 });
             }
             Route::Consumer(id, peer) => {
@@ -379,7 +378,7 @@ impl Streams {
                 }
                 Timer::Leave(id, peer) => {
                     self.with_consumer(env, id, out, |c, cx| {
-                        c.leave(&peer, CloseCode::CANCELLED, cx);
+                        c.leave(&peer, EndReason::UnknownPeer, cx);
                     });
                 }
                 Timer::ProducerTickets(id, peer) => {
@@ -431,7 +430,9 @@ impl Core for Streams {
                     self.shared.timers.cancel(&Timer::Pending(channel));
                 }
                 Some(Route::Producer(id, subscription)) => {
-                    self.with_producer(env, id, out, |p, cx| p.end(subscription, None, cx));
+                    self.with_producer(env, id, out, |p, cx| {
+                        p.end(subscription, End::Down(reason), cx);
+                    });
                 }
                 Some(Route::Consumer(id, peer)) => {
                     self.with_consumer(env, id, out, |c, cx| c.on_channel_down(&peer, reason, cx));

@@ -19,7 +19,7 @@ use mosaik_proto::{
     ids::{ChannelId, ConsumerId, ProducerId, SubscriptionId},
     links::DownReason,
     rng::Rng,
-    streams::{Action, Event, item},
+    streams::{Action, Event, Replay, item},
     wire::{self, CloseCode},
 };
 
@@ -105,7 +105,7 @@ fn wire_04_a_subscribe_is_read_to_its_last_byte() {
     let mut bench = Bench::new();
     bench.run("producer 1 s");
     bench.run("peer b");
-    let whole = subscribe("s", (8, 100), (8, 100), Some((3, 4)));
+    let whole = subscribe("s", (8, 100), (8, 100), Some((3, 4)), Replay::Tail);
     let longer = [&whole[..], &[0]].concat();
     let cut = (0..whole.len()).map(|length| &whole[..length]);
     for (n, payload) in cut.chain([&longer[..]]).enumerate() {
@@ -136,7 +136,7 @@ fn str_17_a_violation_ends_one_channel() {
     }
     assert_eq!(
         bench.run("credit 1 0/0"),
-        ["count violation s", "close ch1 PROTOCOL_VIOLATION", "prod1 sub1 gone"]
+        ["count violation s", "close ch1 PROTOCOL_VIOLATION", "prod1 sub1 gone: Violation"]
     );
     assert_eq!(bench.run("state"), ["ch3 b", "ch5 b"]);
     assert_eq!(sent(&bench.step_offer(1, 1, 10)).len(), 1);

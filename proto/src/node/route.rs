@@ -188,6 +188,9 @@ pub(super) fn from_streams(action: streams::Action, work: &mut Work, out: &mut O
         A::Window { producer, items, bytes } => {
             return out.push(Action::Window { producer, items, bytes });
         }
+        A::Undelivered { producer, items, data } => {
+            return out.push(Action::Undelivered { producer, items, data });
+        }
         A::Publish(change) => return out.push(Action::Streams(change)),
         A::Count(counter) => return out.push(Action::CountStreams(counter)),
     };

@@ -226,6 +226,15 @@ pub enum Action {
         /// Payload bytes since its start.
         bytes: u64,
     },
+    /// Items of a producer that went to nobody, and never will.
+    Undelivered {
+        /// The producer.
+        producer: ProducerId,
+        /// How many items.
+        items: u32,
+        /// The items, each with its length in front ([`streams::item`]).
+        data: Bytes,
+    },
     /// The visible catalog changed.
     Catalog(discovery::Change),
     /// What handles of producers and consumers see changed.

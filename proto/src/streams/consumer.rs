@@ -8,9 +8,9 @@ use alloc::{
 use bytes::Bytes;
 
 use super::{
-    Action, Backoff, Change, ConsumerConfig, Counter, Delivery, Owner, State,
+    Action, Backoff, Change, ConsumerConfig, Counter, Delivery, EndReason, Owner, State,
     context::{Cx, Route, Timer},
-    frames::{self, Credit, Position},
+    frames::{self, Accept, Credit, Position},
     incoming::{Arrival, Incoming, Phase, Violation},
     item,
 };
@@ -66,14 +66,14 @@ impl Consumer {
         let Some(entry) = entry else { return self.on_gone(peer, cx) };
         cx.set_timer(Timer::Leave(self.id, *peer), None);
         if !self.is_allowed(entry, cx) {
-            return self.leave(peer, CloseCode::CANCELLED, cx);
+            return self.leave(peer, EndReason::NotAllowed, cx);
         }
         if !entry.streams().contains(&self.config.stream) {
             // STR-13: a producer that closes is not advertised any more but still sends what it
             // accepted; it ends the channel itself.
             let draining = self.producers.get(peer).and_then(Incoming::channel);
             if draining.is_none() {
-                self.leave(peer, CloseCode::CANCELLED, cx);
+                self.leave(peer, EndReason::NotProduced, cx);
             }
             return;
         }
@@ -85,12 +85,12 @@ impl Consumer {
         incoming.entry = entry.clone();
         match incoming.phase {
             Phase::Unlinked => {
-                self.list(peer, true, cx);
+                self.list(peer, cx);
                 self.attempt(peer, cx);
             }
             // The entry changed, so the reason of the refusal may be gone.
             Phase::Waiting => self.attempt(peer, cx),
-            Phase::Subscribing(..) | Phase::Active(..) if changed => self.list(peer, true, cx),
+            Phase::Subscribing(..) | Phase::Active(..) if changed => self.list(peer, cx),
             Phase::Subscribing(..) | Phase::Active(..) => {}
         }
         self.check_tickets(peer, cx);
@@ -113,7 +113,7 @@ impl Consumer {
         let Some(incoming) = self.producers.get(peer) else { return };
         let timer = Timer::Leave(self.id, *peer);
         if incoming.channel().is_none() {
-            self.leave(peer, CloseCode::CANCELLED, cx);
+            self.leave(peer, EndReason::UnknownPeer, cx);
         } else if cx.shared.timers.at(&timer).is_none() {
             cx.set_timer(timer, Some(cx.now() + limits::FAREWELL));
         }
@@ -141,7 +141,7 @@ impl Consumer {
             return cx.set_timer(timer, None);
         };
         let channel = cx.open(path.link, Route::Consumer(self.id, *peer));
-        let subscribe = incoming.subscribe(self.config.stream, self.config.criteria);
+        let subscribe = incoming.subscribe(&self.config);
         incoming.phase = Phase::Subscribing(channel, FrameReader::new());
         let (head, body) = frames::message(frames::SUBSCRIBE, &subscribe);
         cx.out.push(Action::Write { channel, head, body });
@@ -154,7 +154,7 @@ impl Consumer {
         match incoming.phase {
             Phase::Subscribing(channel, _) => {
                 cx.out.push(Action::Close { channel, code: CloseCode::TIMEOUT });
-                self.interrupted(peer, cx);
+                self.interrupted(peer, EndReason::TimedOut, cx);
             }
             Phase::Waiting | Phase::Unlinked => self.attempt(peer, cx),
             Phase::Active(..) => {}
@@ -164,7 +164,7 @@ impl Consumer {
     /// The channel to a producer ended by the other end.
     pub(super) fn on_channel_down(&mut self, peer: &PeerId, reason: DownReason, cx: &mut Cx<'_>) {
         tracing::debug!(?peer, ?reason, "subscription ended");
-        self.interrupted(peer, cx);
+        self.interrupted(peer, reason.into(), cx);
     }
 
     /// The link to a producer is gone; its channels were before.
@@ -194,7 +194,7 @@ impl Consumer {
         if let Some(channel) = self.producers.get(peer).and_then(Incoming::channel) {
             cx.out.push(Action::Close { channel, code: CloseCode::PROTOCOL_VIOLATION });
         }
-        self.interrupted(peer, cx);
+        self.interrupted(peer, EndReason::Violation, cx);
     }
 
     /// The reader of the channel to a producer.
@@ -215,14 +215,14 @@ impl Consumer {
         if !matches!(incoming.phase, Phase::Subscribing(..)) {
             return Err(Violation);
         }
-        let start = frames::read::<Position>(payload).map_err(|_| Violation)?;
-        let arrival = incoming.accepted(start)?;
+        let accept = frames::read::<Accept>(payload).map_err(|_| Violation)?;
+        let arrival = incoming.accepted(accept)?;
         let phase = core::mem::replace(&mut incoming.phase, Phase::Unlinked);
         if let Phase::Subscribing(channel, reader) = phase {
             incoming.phase = Phase::Active(channel, reader);
         }
         cx.set_timer(Timer::Attempt(self.id, *peer), None);
-        self.list(peer, true, cx);
+        self.list(peer, cx);
         self.report(peer, arrival, cx);
         self.update_online(cx);
         self.regrant(peer, cx);
@@ -265,11 +265,12 @@ impl Consumer {
         let arrival = incoming.receive(first, items, whole.payload)?;
         let subscription = incoming.subscription;
         let delivered = incoming.delivered;
+        let next = first + u64::from(items);
         self.report(peer, arrival, cx);
         let delivery = Delivery { consumer: self.id, subscription, first, items, data };
         cx.out.push(Action::Deliver(delivery));
         let (owner, Credit { items, bytes }) = (self.owner(), delivered);
-        cx.publish(Change::Progress { owner, subscription, items, bytes });
+        cx.publish(Change::Progress { owner, subscription, items, bytes, next, before: 0 });
         Ok(())
     }
 
@@ -306,17 +307,17 @@ impl Consumer {
                 let at = cx.ticket_check(expiration);
                 cx.set_timer(Timer::ProducerTickets(self.id, *peer), at);
             }
-            Err(_) => self.leave(peer, CloseCode::STREAM_NOT_ALLOWED, cx),
+            Err(_) => self.leave(peer, EndReason::NotAllowed, cx),
         }
     }
 
     /// Stops following a peer.
-    pub(super) fn leave(&mut self, peer: &PeerId, code: CloseCode, cx: &mut Cx<'_>) {
+    pub(super) fn leave(&mut self, peer: &PeerId, reason: EndReason, cx: &mut Cx<'_>) {
         if let Some(channel) = self.producers.get(peer).and_then(Incoming::channel) {
             cx.shared.routes.remove(&channel);
-            cx.out.push(Action::Close { channel, code });
+            cx.out.push(Action::Close { channel, code: reason.code() });
         }
-        self.list(peer, false, cx);
+        self.hide(peer, reason, cx);
         if let Some(incoming) = self.producers.remove(peer) {
             let gone = cx.env.catalog.get(peer).is_none();
             if let Some(position) = incoming.position().filter(|_| gone) {
@@ -336,12 +337,12 @@ impl Consumer {
     /// The handle is gone, or the node ends.
     pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
         for peer in self.peers().collect::<Vec<_>>() {
-            self.leave(&peer, CloseCode::CANCELLED, cx);
+            self.leave(&peer, EndReason::Cancelled, cx);
         }
     }
 
     /// The channel is of no use any more: not listed, tried again after a while (STR-10).
-    fn interrupted(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
+    fn interrupted(&mut self, peer: &PeerId, reason: EndReason, cx: &mut Cx<'_>) {
         let Some(incoming) = self.producers.get_mut(peer) else { return };
         if let Some(channel) = incoming.channel() {
             cx.shared.routes.remove(&channel);
@@ -351,7 +352,7 @@ impl Consumer {
             || !cx.env.catalog.get(peer).is_some_and(advertised);
         if over {
             incoming.phase = Phase::Unlinked;
-            return self.leave(peer, CloseCode::CANCELLED, cx);
+            return self.leave(peer, reason, cx);
         }
         let Backoff { min, max } = self.config.backoff;
         let doubled = min.saturating_mul(1 << incoming.failures.min(8));
@@ -360,23 +361,30 @@ impl Consumer {
         let at = cx.now() + wait;
         incoming.phase = Phase::Waiting;
         cx.set_timer(Timer::Attempt(self.id, *peer), Some(at));
-        self.list(peer, false, cx);
+        self.hide(peer, reason, cx);
         self.update_online(cx);
     }
 
-    /// Shows a subscription to the application as it is now, or hides it.
-    fn list(&mut self, peer: &PeerId, show: bool, cx: &mut Cx<'_>) {
+    /// Shows a subscription to the application as it is now.
+    fn list(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
         let owner = self.owner();
         let Some(incoming) = self.producers.get_mut(peer) else { return };
         let subscription = incoming.subscription;
-        if show {
-            let state = if incoming.is_active() { State::Connected } else { State::Connecting };
-            let peer = incoming.entry.clone();
-            cx.publish(Change::Channel { owner, subscription, peer, state });
-        } else if incoming.listed {
-            cx.publish(Change::ChannelGone { owner, subscription });
+        let active = incoming.is_active();
+        let state = if active { State::Connected } else { State::Connecting };
+        let (peer, terms) = (incoming.entry.clone(), incoming.terms.filter(|_| active));
+        incoming.listed = true;
+        cx.publish(Change::Channel { owner, subscription, peer, state, terms });
+    }
+
+    /// Does not show it any more, and says why (STR-21).
+    fn hide(&mut self, peer: &PeerId, reason: EndReason, cx: &mut Cx<'_>) {
+        let owner = self.owner();
+        let Some(incoming) = self.producers.get_mut(peer) else { return };
+        let subscription = incoming.subscription;
+        if core::mem::replace(&mut incoming.listed, false) {
+            cx.publish(Change::ChannelGone { owner, subscription, reason });
         }
-        incoming.listed = show;
     }
 
     fn report(&self, peer: &PeerId, arrival: Arrival, cx: &mut Cx<'_>) {

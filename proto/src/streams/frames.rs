@@ -2,15 +2,15 @@
 //!
 //! | kind | from | payload |
 //! |---|---|---|
-//! | 1 `SUBSCRIBE` | consumer | stream, criteria, window, first grant, where to resume |
+//! | 1 `SUBSCRIBE` | consumer | stream, criteria, window, first grant, where to resume, or how much to replay |
 //! | 2 `CREDIT` | consumer | items and payload bytes that may be sent on this channel, in all |
-//! | 3 `ACCEPT` | producer | incarnation, sequence number of the first item to come |
+//! | 3 `ACCEPT` | producer | incarnation, sequence number of the first item to come, kind |
 //! | 4 `ITEMS` | producer | first sequence number (u64), count (u32), then the batch |
 
 use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Criteria, item};
+use super::{Criteria, StreamKind, item};
 use crate::{
     ids::StreamId,
     limits,
@@ -37,7 +37,7 @@ pub(super) const fn to_producer(kind: u8) -> Option<u32> {
 /// What a consumer may receive (WIRE-03).
 pub(super) const fn to_consumer(kind: u8) -> Option<u32> {
     match kind {
-        ACCEPT => Some(20),
+        ACCEPT => Some(21),
         ITEMS => Some((PREFIX + item::LONG + limits::ITEM_BYTES) as u32),
         _ => None,
     }
@@ -69,6 +69,15 @@ pub(super) struct Subscribe {
     pub(super) grant: Credit,
     /// Where an earlier subscription stopped.
     pub(super) resume: Option<Position>,
+    /// Without a place to resume in this incarnation: how many items before the next one.
+    pub(super) replay: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Accept {
+    /// The first item to come.
+    pub(super) start: Position,
+    pub(super) kind: StreamKind,
 }
 
 /// A frame of a message with fixed meaning.

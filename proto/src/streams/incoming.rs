@@ -1,6 +1,9 @@
 //! One producer that a local consumer follows: its numbering, and the credit we give it.
 
-use super::frames::{Credit, Position, Subscribe};
+use super::{
+    ConsumerConfig, Terms,
+    frames::{Accept, Credit, Position, Subscribe},
+};
 use crate::{
     discovery::PeerEntry,
     ids::{ChannelId, SubscriptionId},
@@ -50,6 +53,8 @@ pub(super) struct Incoming {
     pub(super) listed: bool,
     /// Failed attempts since items flowed last.
     pub(super) failures: u32,
+    /// What the last ACCEPT said.
+    pub(super) terms: Option<Terms>,
     position: Option<Position>,
     window: Credit,
     /// Delivered to, and taken by, the application since the subscription began.
@@ -75,6 +80,7 @@ impl Incoming {
             phase: Phase::Unlinked,
             listed: false,
             failures: 0,
+            terms: None,
             position,
             window,
             delivered: Credit::default(),
@@ -123,21 +129,19 @@ impl Incoming {
     }
 
     /// Begins a channel: credit starts again with what the application left free.
-    pub(super) fn subscribe(
-        &mut self,
-        stream: crate::ids::StreamId,
-        criteria: super::Criteria,
-    ) -> Subscribe {
+    pub(super) fn subscribe(&mut self, config: &ConsumerConfig) -> Subscribe {
         self.received = Credit::default();
         self.debt = 0;
         self.granted = self.grantable();
         let (window, grant, resume) = (self.window, self.granted, self.position);
-        Subscribe { stream, criteria, window, grant, resume }
+        let ConsumerConfig { stream, criteria, replay, .. } = *config;
+        Subscribe { stream, criteria, window, grant, resume, replay: replay.items() }
     }
 
     /// STR-09: the producer says where it starts. Forward of what we have is a gap; backward would
     /// be a duplicate.
-    pub(super) fn accepted(&mut self, start: Position) -> Result<Arrival, Violation> {
+    pub(super) fn accepted(&mut self, accept: Accept) -> Result<Arrival, Violation> {
+        let Accept { start, kind } = accept;
         let arrival = match self.position {
             Some(at) if at.incarnation != start.incarnation => {
                 Arrival { restarted: true, gap: None }
@@ -149,6 +153,7 @@ impl Incoming {
             _ => Arrival::default(),
         };
         self.position = Some(start);
+        self.terms = Some(Terms { kind, first: start.next, before: 0 });
         self.failures = 0;
         Ok(arrival)
     }
@@ -239,18 +244,22 @@ mod tests {
         crypto::SecretKey,
         discovery::LocalEntry,
         ids::{NetworkId, StreamId},
-        streams::Criteria,
+        streams::StreamKind,
         time::UnixMillis,
     };
+
+    fn accept(incarnation: u64, next: u64) -> Accept {
+        Accept { start: Position { incarnation, next }, kind: StreamKind::Lossless }
+    }
 
     fn incoming() -> Incoming {
         let key = SecretKey::from_bytes(&[1; 32]);
         let entry = LocalEntry::new(NetworkId::zero(), key, UnixMillis(1)).signed().entry().clone();
         let mut incoming =
             Incoming::new(SubscriptionId(1), entry, Credit { items: 8, bytes: 100 }, None);
-        incoming.subscribe(StreamId::zero(), Criteria::default());
+        incoming.subscribe(&ConsumerConfig::new(StreamId::zero()));
         incoming.phase = Phase::Active(ChannelId(1), FrameReader::new());
-        incoming.accepted(Position { incarnation: 5, next: 10 }).unwrap();
+        incoming.accepted(accept(5, 10)).unwrap();
         incoming
     }
 
@@ -295,17 +304,17 @@ mod tests {
         let mut incoming = incoming();
         assert_eq!(incoming.receive(12, 1, 1).unwrap().gap, Some((10, 11)));
         assert_eq!(incoming.receive(12, 1, 1), Err(Violation));
-        let again = incoming.accepted(Position { incarnation: 5, next: 20 }).unwrap();
+        let again = incoming.accepted(accept(5, 20)).unwrap();
         assert_eq!(again.gap, Some((13, 19)));
-        assert_eq!(incoming.accepted(Position { incarnation: 5, next: 19 }), Err(Violation));
-        assert!(incoming.accepted(Position { incarnation: 6, next: 0 }).unwrap().restarted);
+        assert_eq!(incoming.accepted(accept(5, 19)), Err(Violation));
+        assert!(incoming.accepted(accept(6, 0)).unwrap().restarted);
     }
 
     #[test]
     fn a_new_channel_grants_what_the_application_left_free() {
         let mut incoming = incoming();
         incoming.receive(10, 6, 60).unwrap();
-        let subscribe = incoming.subscribe(StreamId::zero(), Criteria::default());
+        let subscribe = incoming.subscribe(&ConsumerConfig::new(StreamId::zero()));
         assert_eq!(subscribe.grant, Credit { items: 2, bytes: 40 });
         assert_eq!(subscribe.resume, Some(Position { incarnation: 5, next: 16 }));
         assert_eq!(

@@ -137,6 +137,17 @@ impl Log {
         Some(slice)
     }
 
+    /// The first item that [`trim`](Self::trim) would keep.
+    pub(super) fn kept_by_trim(&self, items: u64, bytes: u64, needed: u64) -> u64 {
+        let excess = |batch: &&Batch| {
+            let end = batch.first + u64::from(batch.items);
+            let over = self.next - batch.first > items || self.payload_next - batch.before > bytes;
+            over && end <= needed
+        };
+        let dropped = self.batches.iter().take_while(excess).last();
+        dropped.map_or(self.first(), |batch| batch.first + u64::from(batch.items))
+    }
+
     /// Drops the oldest batches that exceed the bounds and that nobody before `needed` waits for.
     pub(super) fn trim(&mut self, items: u64, bytes: u64, needed: u64) {
         while let Some(batch) = self.batches.front() {
@@ -203,8 +214,10 @@ mod tests {
     fn trimming_keeps_what_is_needed() {
         let mut log = Log::default();
         (0..10).for_each(|_| log.append(2, batch(&[5, 5])));
+        assert_eq!(log.kept_by_trim(4, 1000, 9), 8);
         log.trim(4, 1000, 9);
         assert_eq!(log.first(), 8, "an item of the batch at 8 is needed");
+        assert_eq!((log.kept_by_trim(4, 1000, 9), log.kept_by_trim(4, 1000, 20)), (8, 16));
         log.trim(4, 1000, 20);
         assert_eq!(log.first(), 16);
         log.trim(100, 10, 20);

@@ -1,9 +1,10 @@
 //! One consumer of a local producer: its credit, its place in the log, its debt.
 
 use super::{
+    StreamKind, Terms,
     frames::{self, Credit, Subscribe},
     incoming::half,
-    log::{Cursor, Log},
+    log::{Cursor, Log, Slice},
 };
 use crate::{
     discovery::PeerEntry,
@@ -30,12 +31,15 @@ pub(super) struct Outgoing {
     pub(super) channel: ChannelId,
     pub(super) reader: FrameReader,
     pub(super) cursor: Cursor,
+    pub(super) terms: Terms,
     /// The sequence number that the consumer waits for.
     expected: u64,
     window: Credit,
     granted: Credit,
-    /// Holds the producer when it is behind. Not before it could take anything (STR-08).
-    pub(super) holds: bool,
+    /// It could take something: a quarter of its window was free (STR-08).
+    ready: bool,
+    /// Still on its way through the tail that it asked for (STR-19).
+    pub(super) replaying: bool,
     pub(super) sent: Credit,
     /// Bytes written and not drained.
     debt: u64,
@@ -48,6 +52,7 @@ pub(super) struct Outgoing {
 pub(super) struct Outgo {
     pub(super) head: Head,
     pub(super) body: bytes::Bytes,
+    pub(super) first: u64,
     pub(super) items: u32,
     pub(super) payload: u64,
     /// The first and last item in front of it that left the tail before they could be sent.
@@ -62,7 +67,7 @@ impl Outgoing {
         channel: ChannelId,
         reader: FrameReader,
         subscribe: &Subscribe,
-        cursor: Cursor,
+        (cursor, kind): (Cursor, StreamKind),
     ) -> Result<Self, Overflow> {
         let mut outgoing = Self {
             peer,
@@ -70,10 +75,12 @@ impl Outgoing {
             channel,
             reader,
             cursor,
+            terms: Terms { kind, first: cursor.seq, before: cursor.payload },
             expected: cursor.seq,
             window: subscribe.window,
             granted: Credit::default(),
-            holds: false,
+            ready: false,
+            replaying: false,
             sent: Credit::default(),
             debt: 0,
             stalled_since: None,
@@ -91,9 +98,15 @@ impl Outgoing {
             return Err(Overflow);
         }
         self.granted = total;
-        self.holds |= total.items >= self.window.items.div_ceil(4)
+        self.ready |= total.items >= self.window.items.div_ceil(4)
             && total.bytes >= self.window.bytes.div_ceil(4);
         Ok(())
+    }
+
+    /// True if the producer waits for it when it is behind. Not before it could take anything
+    /// (STR-08), nor while it is on its way through the tail (STR-19).
+    pub(super) const fn holds(&self) -> bool {
+        self.ready && !self.replaying
     }
 
     /// The next frame that credit and debt allow; `None` if there is nothing to send or no leave.
@@ -120,7 +133,8 @@ impl Outgoing {
         self.sent.items += u64::from(slice.items);
         self.sent.bytes += slice.payload;
         self.debt += (head.len() + slice.data.len()) as u64;
-        Some(Outgo { head, body: slice.data, items: slice.items, payload: slice.payload, gap })
+        let Slice { first, items, payload, data: body } = slice;
+        Some(Outgo { head, body, first, items, payload, gap })
     }
 
     /// Counts a control frame into the channel's debt.

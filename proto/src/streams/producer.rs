@@ -5,11 +5,13 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use bytes::Bytes;
 
 use super::{
-    Action, Change, Counter, Owner, ProducerConfig, State,
+    Action, Change, Counter, Owner, ProducerConfig, State, StreamKind,
     context::{Cx, Route, Timer},
-    frames::{self, Credit, Position, Subscribe},
-    log::Log,
+    frames::{self, Accept, Credit, Position, Subscribe},
+    log::{Cursor, Log},
     outgoing::Outgoing,
+    terms::End,
+    unsent::Unsent,
 };
 use crate::{
     discovery::PeerEntry,
@@ -25,6 +27,8 @@ pub(super) struct Producer {
     incarnation: u64,
     log: Log,
     consumers: BTreeMap<SubscriptionId, Outgoing>,
+    /// Kept only if somebody wants to know (STR-20).
+    unsent: Option<Unsent>,
     /// What the host may offer in all, as last told.
     window: Credit,
     offered: Credit,
@@ -40,9 +44,11 @@ impl Producer {
         incarnation: u64,
         cx: &mut Cx<'_>,
     ) -> Self {
+        let unsent = config.undelivered.then(Unsent::default);
         let mut producer = Self {
             id,
             config,
+            unsent,
             incarnation,
             log: Log::default(),
             consumers: BTreeMap::new(),
@@ -90,30 +96,33 @@ impl Producer {
         subscribe: &Subscribe,
         cx: &mut Cx<'_>,
     ) -> Result<SubscriptionId, CloseCode> {
-        let cursor = match subscribe.resume {
-            Some(at) if at.incarnation == self.incarnation => {
-                if at.next > self.log.next() {
-                    return Err(CloseCode::PROTOCOL_VIOLATION);
-                }
-                self.log.seek(at.next.max(self.log.first()))
-            }
-            _ => self.log.end(),
-        };
-        let peer = entry.id();
-        let mut consumer = Outgoing::new(peer, entry.clone(), channel, reader, subscribe, cursor)
+        let resume = subscribe.resume.filter(|at| at.incarnation == self.incarnation);
+        if resume.is_some_and(|at| at.next > self.log.next()) {
+            return Err(CloseCode::PROTOCOL_VIOLATION);
+        }
+        // STR-09, STR-19: where it stopped; else as far back as it asks for and the tail goes.
+        let wanted = self.log.next().saturating_sub(subscribe.replay);
+        let wanted = resume.map_or(wanted, |at| at.next);
+        let cursor = self.log.seek(wanted.max(self.log.first()));
+        let (peer, kind) = (entry.id(), self.config.kind);
+        let shown = entry.clone();
+        let mut consumer = Outgoing::new(peer, entry, channel, reader, subscribe, (cursor, kind))
             .map_err(|_| CloseCode::PROTOCOL_VIOLATION)?;
+        consumer.replaying = resume.is_none() && cursor.seq < self.log.next();
         let subscription = cx.next_subscription();
         let start = Position { incarnation: self.incarnation, next: cursor.seq };
-        let (head, body) = frames::message(frames::ACCEPT, &start);
+        let (head, body) = frames::message(frames::ACCEPT, &Accept { start, kind });
         consumer.owe(head.len() + body.len());
+        let terms = Some(consumer.terms);
         self.consumers.insert(subscription, consumer);
         cx.shared.routes.insert(channel, Route::Producer(self.id, subscription));
         let owner = self.owner();
-        cx.publish(Change::Channel { owner, subscription, peer: entry, state: State::Connected });
+        let (peer, state) = (shown, State::Connected);
+        cx.publish(Change::Channel { owner, subscription, peer, state, terms });
         self.update_online(cx);
         cx.out.push(Action::Write { channel, head, body });
         cx.out.push(Action::Count(Counter::Accepted(self.config.stream)));
-        if let Some(at) = subscribe.resume.filter(|at| at.incarnation == self.incarnation) {
+        if let Some(at) = resume {
             self.missed(subscription, at.next, cursor.seq, cx);
         }
         self.check_tickets(subscription, cx);
@@ -131,7 +140,13 @@ impl Producer {
         self.log.append(items, data);
         self.offered.items += u64::from(items);
         self.offered.bytes += self.log.end().payload - before.payload;
+        if let Some(unsent) = &mut self.unsent {
+            unsent.add(before.seq, self.log.next());
+        }
         self.pump_all(cx);
+        if self.consumers.is_empty() && self.config.kind == StreamKind::Lossless {
+            self.undelivered(before.seq, self.log.next(), cx);
+        }
         self.open_window(cx);
     }
 
@@ -153,7 +168,7 @@ impl Producer {
             self.open_window(cx);
         } else {
             cx.out.push(Action::Count(Counter::Violation(self.config.stream)));
-            self.end(subscription, Some(CloseCode::PROTOCOL_VIOLATION), cx);
+            self.end(subscription, End::Close(CloseCode::PROTOCOL_VIOLATION), cx);
         }
     }
 
@@ -173,23 +188,18 @@ impl Producer {
         self.open_window(cx);
     }
 
-    /// Ends a subscription; `None` if its channel is down already.
-    pub(super) fn end(
-        &mut self,
-        subscription: SubscriptionId,
-        code: Option<CloseCode>,
-        cx: &mut Cx<'_>,
-    ) {
+    /// Ends a subscription.
+    pub(super) fn end(&mut self, subscription: SubscriptionId, how: End, cx: &mut Cx<'_>) {
         let Some(consumer) = self.consumers.remove(&subscription) else { return };
         cx.shared.routes.remove(&consumer.channel);
         cx.shared.timers.cancel(&Timer::Lag(self.id, subscription));
         cx.shared.timers.cancel(&Timer::ConsumerTickets(self.id, subscription));
-        if let Some(code) = code {
+        if let End::Close(code) = how {
             tracing::debug!(peer = ?consumer.peer, %code, "subscription closed");
             cx.out.push(Action::Close { channel: consumer.channel, code });
         }
-        let owner = self.owner();
-        cx.publish(Change::ChannelGone { owner, subscription });
+        let (owner, reason) = (self.owner(), how.reason());
+        cx.publish(Change::ChannelGone { owner, subscription, reason });
         self.update_online(cx);
         self.open_window(cx);
     }
@@ -203,18 +213,18 @@ impl Producer {
     ) {
         for subscription in self.of_peer(peer) {
             let Some(entry) = entry else {
-                self.end(subscription, Some(CloseCode::UNKNOWN_PEER), cx);
+                self.end(subscription, End::Close(CloseCode::UNKNOWN_PEER), cx);
                 continue;
             };
             if !self.config.require.accepts(&cx.info(entry)) {
-                self.end(subscription, Some(CloseCode::STREAM_NOT_ALLOWED), cx);
+                self.end(subscription, End::Close(CloseCode::STREAM_NOT_ALLOWED), cx);
                 continue;
             }
-            if let Some(consumer) = self.consumers.get_mut(&subscription) {
-                consumer.entry = entry.clone();
-            }
-            let (owner, peer) = (self.owner(), entry.clone());
-            cx.publish(Change::Channel { owner, subscription, peer, state: State::Connected });
+            let (owner, peer, state) = (self.owner(), entry.clone(), State::Connected);
+            let Some(consumer) = self.consumers.get_mut(&subscription) else { continue };
+            consumer.entry = entry.clone();
+            let terms = Some(consumer.terms);
+            cx.publish(Change::Channel { owner, subscription, peer, state, terms });
             self.check_tickets(subscription, cx);
         }
         self.update_online(cx);
@@ -231,7 +241,7 @@ impl Producer {
                 let at = cx.ticket_check(expiration);
                 cx.set_timer(Timer::ConsumerTickets(self.id, subscription), at);
             }
-            Err(_) => self.end(subscription, Some(CloseCode::STREAM_NOT_ALLOWED), cx),
+            Err(_) => self.end(subscription, End::Close(CloseCode::STREAM_NOT_ALLOWED), cx),
         }
     }
 
@@ -246,14 +256,52 @@ impl Producer {
         let items = self.log.next() - consumer.cursor.seq;
         let stream = self.config.stream;
         cx.out.push(Action::Count(Counter::Dropped { stream, items }));
-        self.end(subscription, Some(CloseCode::STREAM_TOO_SLOW), cx);
+        // STR-18: a lossy producer waits for nobody, so nobody is too slow; but it has to end.
+        let lossy = self.config.kind == StreamKind::Lossy;
+        let code = if lossy { CloseCode::GRACEFUL_SHUTDOWN } else { CloseCode::STREAM_TOO_SLOW };
+        self.end(subscription, End::Close(code), cx);
+    }
+
+    /// True if who stands still is cut off (STR-08, STR-18).
+    const fn is_impatient(&self) -> bool {
+        match self.config.kind {
+            StreamKind::Lossless => self.config.disconnect_lagging,
+            StreamKind::Lossy => self.closing,
+        }
     }
 
     /// The last handle is gone.
     pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
         self.closing = true;
         let all: Vec<_> = self.consumers.keys().copied().collect();
-        all.into_iter().for_each(|subscription| self.pump(subscription, cx));
+        for subscription in all {
+            self.pump(subscription, cx);
+            let Some(consumer) = self.consumers.get_mut(&subscription) else { continue };
+            if self.config.kind == StreamKind::Lossy && consumer.stalled_since.is_some() {
+                // Until now nobody watched how long it stands still.
+                consumer.stalled_since = Some(cx.now());
+                self.check_lag(subscription, cx);
+            }
+        }
+    }
+
+    /// It ended and has nobody left to serve: what nobody got is told.
+    pub(super) fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.undelivered(0, self.log.next(), cx);
+    }
+
+    /// STR-20: those of items `first..end` that went to nobody.
+    fn undelivered(&mut self, first: u64, end: u64, cx: &mut Cx<'_>) {
+        let Some(unsent) = &mut self.unsent else { return };
+        for (first, end) in unsent.remove(first, end) {
+            let mut cursor = self.log.seek(first);
+            while cursor.seq < end {
+                let left = end - cursor.seq;
+                let Some(slice) = self.log.take(&mut cursor, left, u64::MAX, false) else { break };
+                let (items, data) = (slice.items, slice.data);
+                cx.out.push(Action::Undelivered { producer: self.id, items, data });
+            }
+        }
     }
 
     /// STR-09: a consumer asked for `from` and continues at `to`.
@@ -280,6 +328,7 @@ impl Producer {
 
     /// Sends a consumer what its credit and its channel's debt allow.
     fn pump(&mut self, subscription: SubscriptionId, cx: &mut Cx<'_>) {
+        let impatient = self.is_impatient();
         let Some(consumer) = self.consumers.get_mut(&subscription) else { return };
         let (stream, channel) = (self.config.stream, consumer.channel);
         let mut progress = false;
@@ -287,6 +336,13 @@ impl Producer {
         while let Some(outgo) = consumer.next(&self.log) {
             if let Some((first, last)) = outgo.gap {
                 cx.publish(Change::Gap { owner, subscription, first, last });
+                if self.config.kind == StreamKind::Lossy {
+                    let items = last - first + 1;
+                    cx.out.push(Action::Count(Counter::Dropped { stream, items }));
+                }
+            }
+            if let Some(unsent) = &mut self.unsent {
+                unsent.remove(outgo.first, outgo.first + u64::from(outgo.items));
             }
             let (items, bytes) = (outgo.items, outgo.payload as u32);
             cx.out.push(Action::Write { channel, head: outgo.head, body: outgo.body });
@@ -300,28 +356,53 @@ impl Producer {
             }
         } else if progress || consumer.stalled_since.is_none() {
             let fresh = consumer.stalled_since.replace(cx.env.now.mono).is_none();
-            if fresh && self.config.disconnect_lagging {
+            if fresh && impatient {
                 let at = cx.env.now.mono + self.config.lag_timeout;
                 cx.set_timer(Timer::Lag(self.id, subscription), Some(at));
             }
         }
         if progress {
             let Credit { items, bytes } = consumer.sent;
-            cx.publish(Change::Progress { owner, subscription, items, bytes });
+            let Cursor { seq: next, payload: before, .. } = consumer.cursor;
+            cx.publish(Change::Progress { owner, subscription, items, bytes, next, before });
+        }
+        if consumer.replaying {
+            self.check_replay(subscription);
         }
         if self.closing && !behind {
-            self.end(subscription, Some(CloseCode::GRACEFUL_SHUTDOWN), cx);
+            self.end(subscription, End::Close(CloseCode::GRACEFUL_SHUTDOWN), cx);
         }
+    }
+
+    /// STR-19: a replay is over, and the consumer one like all others, when it is at most a quarter
+    /// of the log behind, or no further than one that is waited for already.
+    fn check_replay(&mut self, subscription: SubscriptionId) {
+        let held = self.consumers.values().filter(|consumer| consumer.holds());
+        let held = held.map(|consumer| consumer.cursor.seq).min();
+        let end = self.log.end();
+        let Some(consumer) = self.consumers.get_mut(&subscription) else { return };
+        let Cursor { seq, payload, .. } = consumer.cursor;
+        let near = end.seq - seq <= self.config.tail_items / 4
+            && end.payload - payload <= self.config.tail_bytes / 4;
+        consumer.replaying = !near && held.is_none_or(|held| seq < held);
     }
 
     /// Tells the host how much more it may offer: what the log can keep besides the half that is
     /// reserved for consumers that come back (STR-07).
     fn open_window(&mut self, cx: &mut Cx<'_>) {
         let end = self.log.end();
-        let holding = self.consumers.values().filter(|consumer| consumer.holds);
-        let slowest = holding.map(|consumer| consumer.cursor).min_by_key(|cursor| cursor.seq);
-        let slowest = slowest.unwrap_or(end);
-        self.log.trim(self.config.tail_items, self.config.tail_bytes, slowest.seq);
+        let slowest = self.slowest();
+        let needed = match self.config.kind {
+            StreamKind::Lossless => slowest.seq,
+            // STR-18: the newest batch stays for whoever is behind, so that every gap ends.
+            StreamKind::Lossy if self.is_anybody_behind() => end.seq - 1,
+            StreamKind::Lossy => end.seq,
+        };
+        let (items, bytes) = (self.config.tail_items, self.config.tail_bytes);
+        if self.unsent.is_some() {
+            self.undelivered(0, self.log.kept_by_trim(items, bytes, needed), cx);
+        }
+        self.log.trim(items, bytes, needed);
         let half = Credit {
             items: (self.config.tail_items / 2).max(1),
             bytes: (self.config.tail_bytes / 2).max(1),
@@ -345,6 +426,22 @@ impl Producer {
             let Credit { items, bytes } = window;
             cx.out.push(Action::Window { producer: self.id, items, bytes });
         }
+    }
+
+    /// How far the slowest consumer is that the producer waits for.
+    fn slowest(&self) -> Cursor {
+        let end = self.log.end();
+        if self.config.kind == StreamKind::Lossy {
+            return end;
+        }
+        let holding = self.consumers.values().filter(|consumer| consumer.holds());
+        let slowest = holding.map(|consumer| consumer.cursor).min_by_key(|cursor| cursor.seq);
+        slowest.unwrap_or(end)
+    }
+
+    fn is_anybody_behind(&self) -> bool {
+        let end = self.log.next();
+        self.consumers.values().any(|consumer| consumer.cursor.seq < end)
     }
 
     fn update_online(&mut self, cx: &mut Cx<'_>) {

@@ -6,7 +6,7 @@ use core::{fmt, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
+use super::{Condition, EndReason, Replay, StreamKind, Terms};
 use crate::{
     discovery::{Catalog, PeerEntry, PeerInfo},
     ids::{ChannelId, ConsumerId, LinkId, PeerId, ProducerId, StreamId, SubscriptionId},
@@ -80,6 +80,8 @@ impl Criteria {
 pub struct ProducerConfig {
     /// The stream.
     pub stream: StreamId,
+    /// Whether it waits for consumers that cannot keep up.
+    pub kind: StreamKind,
     /// Active subscriptions at once.
     pub max_consumers: usize,
     /// Cut off a consumer that keeps its window full for `lag_timeout`. If false it may hold the
@@ -97,6 +99,8 @@ pub struct ProducerConfig {
     pub tail_items: u64,
     /// Bytes kept at most; see [`limits::TAIL_BYTES`].
     pub tail_bytes: u64,
+    /// Whether the host wants to see what went to nobody ([`Action::Undelivered`]).
+    pub undelivered: bool,
 }
 
 impl ProducerConfig {
@@ -105,6 +109,7 @@ impl ProducerConfig {
     pub fn new(stream: StreamId) -> Self {
         Self {
             stream,
+            kind: StreamKind::Lossless,
             max_consumers: usize::MAX,
             disconnect_lagging: true,
             lag_timeout: limits::LAG_TIMEOUT,
@@ -113,6 +118,7 @@ impl ProducerConfig {
             online_when: Condition::at_least(1),
             tail_items: limits::TAIL_ITEMS,
             tail_bytes: limits::TAIL_BYTES,
+            undelivered: false,
         }
     }
 }
@@ -121,6 +127,7 @@ impl fmt::Debug for ProducerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProducerConfig")
             .field("stream", &self.stream)
+            .field("kind", &self.kind)
             .field("max_consumers", &self.max_consumers)
             .field("validators", &self.validators.len())
             .finish_non_exhaustive()
@@ -150,6 +157,8 @@ pub struct ConsumerConfig {
     pub stream: StreamId,
     /// What it wants to see.
     pub criteria: Criteria,
+    /// Where it begins with a producer that it has nothing of.
+    pub replay: Replay,
     /// Whom it consumes from.
     pub require: Predicate,
     /// What tickets a producer needs.
@@ -171,6 +180,7 @@ impl ConsumerConfig {
         Self {
             stream,
             criteria: Criteria::default(),
+            replay: Replay::Live,
             require: Predicate::everybody(),
             validators: Vec::new(),
             online_when: Condition::at_least(0),
@@ -322,6 +332,16 @@ pub enum Action {
         /// Payload bytes in all.
         bytes: u64,
     },
+    /// To the host: items that were offered and went to nobody, and never will (STR-20). Only if
+    /// [`ProducerConfig::undelivered`] asks for them.
+    Undelivered {
+        /// The producer.
+        producer: ProducerId,
+        /// How many items.
+        items: u32,
+        /// The items, each with its length in front.
+        data: Bytes,
+    },
     /// To the host: the view that handles have of their channels changes.
     Publish(Change),
     /// To the host: a number to count.
@@ -376,13 +396,17 @@ pub enum Change {
         peer: PeerEntry,
         /// How far it is.
         state: State,
+        /// What was agreed on; `None` until it is connected.
+        terms: Option<Terms>,
     },
-    /// A subscription is over.
+    /// A subscription is over, for now or for good.
     ChannelGone {
         /// Whose.
         owner: Owner,
         /// Which.
         subscription: SubscriptionId,
+        /// Why.
+        reason: EndReason,
     },
     /// The owner went online or offline.
     Online {
@@ -401,6 +425,10 @@ pub enum Change {
         items: u64,
         /// Payload bytes in all.
         bytes: u64,
+        /// The number of the next item.
+        next: u64,
+        /// Payload bytes of all items before it. Zero at the consumer, which does not know.
+        before: u64,
     },
     /// Items were missed: they are not in the producer's tail any more.
     Gap {

@@ -19,7 +19,7 @@ use mosaik_proto::{
     rng::Rng,
     streams::{
         Action, Change, Condition, ConsumerConfig, Counter, Criteria, Env, Event, Owner, Predicate,
-        ProducerConfig, State, Streams, item,
+        ProducerConfig, Replay, State, StreamKind, Streams, item,
     },
     tickets::{Expiration, InvalidTicket, Ticket, TicketValidator},
     time::{Instant, Now, UnixMillis},
@@ -42,8 +42,15 @@ pub(crate) const ITEMS: u8 = 4;
 type Pair = (u64, u64);
 
 /// The payload of a `SUBSCRIBE`.
-pub(crate) fn subscribe(stream: &str, window: Pair, grant: Pair, resume: Option<Pair>) -> Bytes {
-    wire::encode(&(StreamId::from(stream), Criteria::default(), window, grant, resume))
+pub(crate) fn subscribe(
+    stream: &str,
+    window: Pair,
+    grant: Pair,
+    resume: Option<Pair>,
+    replay: Replay,
+) -> Bytes {
+    let replay = replay.items();
+    wire::encode(&(StreamId::from(stream), Criteria::default(), window, grant, resume, replay))
 }
 
 /// The payload of an `ITEMS` frame.
@@ -160,11 +167,13 @@ impl Bench {
                 let window = args.key("window").map_or((8, 1_000), pair);
                 let grant = args.key("grant").map_or(window, pair);
                 let resume = args.key("resume").map(pair);
-                let payload = subscribe(args.word(1), window, grant, resume);
+                let payload = subscribe(args.word(1), window, grant, resume, replay(args));
                 vec![data(args, frame(SUBSCRIBE, &payload))]
             }
             "credit" => vec![data(args, frame(CREDIT, &wire::encode(&args.pair(1))))],
-            "welcome" => vec![data(args, frame(ACCEPT, &wire::encode(&args.pair(1))))],
+            "welcome" => {
+                vec![data(args, frame(ACCEPT, &wire::encode(&(args.pair(1), kind(args)))))]
+            }
             "items" => {
                 let (first, count, size) = (args.read(1), args.read(2), args.read(3));
                 vec![data(args, frame(ITEMS, &items(first, count, &batch(count, size))))]
@@ -203,12 +212,15 @@ impl Bench {
         stream
     }
 
-    /// `producer ID STREAM [max=…] [lag=…] [tail=I/B] [require=TAG] [tickets] [online=…] [patient]`
+    /// `producer ID STREAM [max=…] [lag=…] [tail=I/B] [require=TAG] [tickets] [online=…] [patient]
+    /// [lossy] [undelivered]`
     fn producer(&mut self, args: &Args<'_>) -> Event {
         let mut config = ProducerConfig::new(self.stream(args.word(1)));
         config.max_consumers = args.read_key("max").unwrap_or(usize::MAX);
         config.lag_timeout = args.key("lag").map_or(config.lag_timeout, duration);
         config.disconnect_lagging = !args.has("patient");
+        config.kind = kind(args);
+        config.undelivered = args.has("undelivered");
         (config.tail_items, config.tail_bytes) =
             args.key("tail").map_or((config.tail_items, config.tail_bytes), pair);
         config.require = require(args);
@@ -217,9 +229,10 @@ impl Bench {
         Event::OpenProducer { producer: ProducerId(args.read(0)), config }
     }
 
-    /// `consumer ID STREAM [window=I/B] [require=TAG] [tickets] [online=…]`
+    /// `consumer ID STREAM [window=I/B] [require=TAG] [tickets] [online=…] [replay=N|all]`
     fn consumer(&mut self, args: &Args<'_>) -> Event {
         let mut config = ConsumerConfig::new(self.stream(args.word(1)));
+        config.replay = replay(args);
         (config.window_items, config.window_bytes) = args.key("window").map_or((8, 1_000), pair);
         config.require = require(args);
         config.validators = validators(args);
@@ -378,6 +391,9 @@ impl Bench {
                 assert_eq!(item::Items::new(delivery.data.clone()).count() as u32, delivery.items);
             }
             Action::Publish(change) => self.watch_change(change),
+            Action::Undelivered { items, data, .. } => {
+                assert_eq!(item::Items::new(data.clone()).count() as u32, *items);
+            }
             Action::Count(_) => {}
         }
     }
@@ -387,7 +403,7 @@ impl Bench {
             Change::Channel { owner, subscription, .. } => {
                 self.listed.insert((*owner, *subscription));
             }
-            Change::ChannelGone { owner, subscription } => {
+            Change::ChannelGone { owner, subscription, .. } => {
                 assert!(self.listed.remove(&(*owner, *subscription)), "gone once");
             }
             Change::Gap { owner: Owner::Consumer(_), subscription, first, last } => {
@@ -425,6 +441,9 @@ impl Bench {
                 format!("window {producer:?} {items}/{bytes}")
             }
             Action::Publish(change) => show_change(change),
+            Action::Undelivered { producer, items, data } => {
+                format!("undelivered {producer:?} {items}, {} B", data.len())
+            }
             Action::Count(counter) => format!("count {}", self.show_counter(counter)),
         }
     }
@@ -450,21 +469,26 @@ impl Bench {
         let payload = &frame.payload;
         match frame.kind {
             SUBSCRIBE => {
-                let (stream, _, window, grant, resume): (
-                    StreamId,
-                    Criteria,
-                    Pair,
-                    Pair,
-                    Option<Pair>,
-                ) = wire::decode(payload).unwrap();
+                type Subscribe = (StreamId, Criteria, Pair, Pair, Option<Pair>, u64);
+                let (stream, _, window, grant, resume, replay): Subscribe =
+                    wire::decode(payload).unwrap();
+                let replay = match replay {
+                    0 => String::new(),
+                    u64::MAX => " replay all".to_owned(),
+                    items => format!(" replay {items}"),
+                };
                 let resume =
                     resume.map(|(incarnation, next)| format!(" resume {incarnation}/{next}"));
                 let (window, grant) = (show_pair(window), show_pair(grant));
                 let (name, resume) = (&self.names[&stream], resume.unwrap_or_default());
-                format!("SUBSCRIBE {name} window {window} grant {grant}{resume}")
+                format!("SUBSCRIBE {name} window {window} grant {grant}{resume}{replay}")
             }
             CREDIT => format!("CREDIT {}", show_pair(wire::decode(payload).unwrap())),
-            ACCEPT => format!("ACCEPT {}", show_pair(wire::decode(payload).unwrap())),
+            ACCEPT => {
+                let (start, kind): (Pair, StreamKind) = wire::decode(payload).unwrap();
+                let lossy = if kind == StreamKind::Lossy { " lossy" } else { "" };
+                format!("ACCEPT {}{lossy}", show_pair(start))
+            }
             ITEMS => {
                 let (first, count, batch) = read_items(payload);
                 format!("ITEMS {first}..={}, {} B", first + u64::from(count) - 1, batch.len())
@@ -483,6 +507,18 @@ pub(crate) fn read_items(payload: &Bytes) -> (u64, u32, Bytes) {
 
 fn data(args: &Args<'_>, chunk: Bytes) -> Event {
     Event::Data { channel: ChannelId(args.read(0)), chunk }
+}
+
+fn kind(args: &Args<'_>) -> StreamKind {
+    if args.has("lossy") { StreamKind::Lossy } else { StreamKind::Lossless }
+}
+
+fn replay(args: &Args<'_>) -> Replay {
+    match args.key("replay") {
+        None => Replay::Live,
+        Some("all") => Replay::Tail,
+        Some(items) => Replay::Last(super::args::read(items)),
+    }
 }
 
 fn require(args: &Args<'_>) -> Predicate {
@@ -521,21 +557,25 @@ fn show_change(change: &Change) -> String {
         Owner::Consumer(id) => format!("{id:?}"),
     };
     match change {
-        Change::Channel { owner, subscription, peer, state } => {
+        Change::Channel { owner, subscription, peer, state, terms } => {
             let state = match state {
                 State::Connecting => "connecting",
                 State::Connected => "connected",
                 State::Terminated => "terminated",
             };
-            format!("{} {subscription:?} {} {state}", of(owner), name(&peer.id()))
+            let lossy = terms.is_some_and(|terms| terms.kind == StreamKind::Lossy);
+            let lossy = if lossy { ", lossy" } else { "" };
+            let first = terms.map(|terms| terms.first).filter(|first| *first > 0);
+            let first = first.map(|first| format!(" from {first}")).unwrap_or_default();
+            format!("{} {subscription:?} {} {state}{first}{lossy}", of(owner), name(&peer.id()))
         }
-        Change::ChannelGone { owner, subscription } => {
-            format!("{} {subscription:?} gone", of(owner))
+        Change::ChannelGone { owner, subscription, reason } => {
+            format!("{} {subscription:?} gone: {reason:?}", of(owner))
         }
         Change::Online { owner, online } => {
             format!("{} {}", of(owner), if *online { "online" } else { "offline" })
         }
-        Change::Progress { owner, subscription, items, bytes } => {
+        Change::Progress { owner, subscription, items, bytes, .. } => {
             format!("{} {subscription:?} progress {items}/{bytes}", of(owner))
         }
         Change::Gap { owner, subscription, first, last } => {
