@@ -10,4 +10,5 @@ pub(crate) mod producer;
 pub(crate) mod send_error;
 pub(crate) mod shared;
 pub(crate) mod streams;
+pub(crate) mod undelivered;
 pub(crate) mod when;

@@ -2,11 +2,14 @@
 
 pub use mosaik_proto::{
     ids::StreamId,
-    streams::{Backoff, ConsumerConfig, Criteria, Predicate, ProducerConfig, State},
+    streams::{
+        Backoff, ConsumerConfig, Criteria, EndReason, Predicate, ProducerConfig, Replay, State,
+        StreamKind,
+    },
 };
 
 pub use crate::handle::{
-    channels::{ChannelInfo, Stats, StreamEvent},
+    channels::{ChannelInfo, Lag, Stats, StreamEvent},
     streams::{StreamDef, Streams},
     when::{ChannelConditions, When},
 };
@@ -34,10 +37,10 @@ pub mod consumer {
 
 /// The state of subscriptions, and waiting for it.
 pub mod status {
-    pub use mosaik_proto::streams::State;
+    pub use mosaik_proto::streams::{EndReason, State};
 
     pub use crate::handle::{
-        channels::{ChannelInfo, Stats},
+        channels::{ChannelInfo, Lag, Stats},
         when::{ChannelConditions, When},
     };
 }

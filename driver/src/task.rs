@@ -349,10 +349,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                     self.producers.insert(cell.id, Arc::clone(cell));
                     true
                 }
-                Taken::Close => {
-                    self.producers.remove(&cell.id);
-                    false
-                }
+                // The core says when it is done with it.
+                Taken::Close => false,
                 // The end of a producer comes behind its last batch.
                 Taken::Batch(_, data) => data.len() >= BATCH_BYTES as usize || cell.has_ended(),
             };
@@ -407,6 +405,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         }
         self.look = None;
         self.shared.end();
+        // Those without a handle as well.
+        self.producers.values().for_each(|cell| cell.end(&self.shared));
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
         let publication = self.publication.take();
         let mut timer = self.runtime.timer();

@@ -141,6 +141,11 @@ pub const TAIL_BYTES: u64 = 4 * 1024 * 1024;
 pub const WINDOW_ITEMS: u64 = 32 * 1024;
 /// Bytes that a consumer lets each producer send ahead. With half of it free, one larger item may.
 pub const WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// Items that a consumer may let a producer send ahead. What is really under way is bounded by
+/// [`CHANNEL_DEBT`]; this only keeps sums far from overflow.
+pub const GRANT_ITEMS: u64 = 1 << 24;
+/// Bytes that a consumer may let a producer send ahead, as above.
+pub const GRANT_BYTES: u64 = 1 << 30;
 /// A consumer that keeps its window full for longer than this is cut off (`STREAM_TOO_SLOW`).
 pub const LAG_TIMEOUT: Duration = Duration::from_secs(5);
 /// First wait of a refused consumer; doubles up to [`RESUBSCRIBE_MAX`].

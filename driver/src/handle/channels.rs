@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use mosaik_proto::{
     PeerId,
     discovery::PeerEntry,
     ids::{StreamId, SubscriptionId},
-    streams::{Change, Criteria, State},
+    streams::{Change, Condition, Criteria, EndReason, State, StreamKind, Terms},
     time::Instant,
 };
 
@@ -29,9 +29,28 @@ use crate::{
 #[non_exhaustive]
 pub enum StreamEvent {
     /// Items can flow to or from this peer.
-    Connected(PeerId),
+    Connected {
+        /// The peer at the other end.
+        peer: PeerId,
+        /// The number of the first item to come, within the producer's incarnation. With
+        /// [`Replay`](mosaik_proto::streams::Replay) it says how far back the producer went.
+        first: u64,
+    },
     /// No more, for now or for good.
-    Disconnected(PeerId),
+    Disconnected {
+        /// The peer at the other end.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// This producer refused us, or did not answer; it is tried again later. Told when a producer
+    /// that was tried is given up for the moment, not for each further try.
+    Refused {
+        /// The producer.
+        peer: PeerId,
+        /// Why.
+        reason: EndReason,
+    },
     /// Items of this producer, or for this consumer, were missed: they had left the producer's tail
     /// before they could be sent. Numbered within the producer's incarnation.
     Gap {
@@ -59,16 +78,57 @@ pub struct Stats {
 
 #[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) datums: AtomicU64,
-    pub(crate) bytes: AtomicU64,
+    datums: AtomicU64,
+    bytes: AtomicU64,
     gaps: AtomicU64,
+    /// The number of the next item to be sent, and payload bytes of all before it.
+    next: AtomicU64,
+    before: AtomicU64,
     since: Option<Instant>,
+}
+
+/// What one end of a subscription is behind the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Items.
+    pub items: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+}
+
+impl Lag {
+    /// What is missing from `done` to `all`; zero if the two were read in the wrong moment.
+    pub(crate) const fn between(done: (u64, u64), all: (u64, u64)) -> Self {
+        Self { items: all.0.saturating_sub(done.0), bytes: all.1.saturating_sub(done.1) }
+    }
+}
+
+/// Who can say how far behind a subscription is. Asked only when somebody reads it.
+pub(crate) trait Lagging: fmt::Debug + Send + Sync {
+    fn lag(&self, subscription: SubscriptionId, stats: &Stats) -> Lag;
+}
+
+/// A subscription whose producer or consumer is not known yet, or gone.
+#[derive(Debug)]
+pub(crate) struct Nowhere;
+
+impl Lagging for Nowhere {
+    fn lag(&self, _: SubscriptionId, _: &Stats) -> Lag {
+        Lag::default()
+    }
 }
 
 impl Stats {
     pub(crate) fn new(since: Option<Instant>, clock: Clock) -> Self {
         let zero = || AtomicU64::new(0);
-        let counters = Counters { datums: zero(), bytes: zero(), gaps: zero(), since };
+        let counters = Counters {
+            datums: zero(),
+            bytes: zero(),
+            gaps: zero(),
+            next: zero(),
+            before: zero(),
+            since,
+        };
         Self { counters: Arc::new(counters), clock }
     }
 
@@ -106,10 +166,23 @@ impl Stats {
         self.counters.bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// The next item, and payload bytes of all items before it.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        let Counters { next, before, .. } = &*self.counters;
+        (next.load(Ordering::Relaxed), before.load(Ordering::Relaxed))
+    }
+
+    fn proceed(&self, next: u64, before: u64) {
+        self.counters.next.store(next, Ordering::Relaxed);
+        self.counters.before.store(before, Ordering::Relaxed);
+    }
+
     /// The same counts with another start.
     fn restarted(&self, since: Option<Instant>) -> Self {
         let fresh = Self::new(since, self.clock.clone());
         fresh.set(self.datums(), self.bytes());
+        let (next, before) = self.position();
+        fresh.proceed(next, before);
         fresh.counters.gaps.store(self.missed(), Ordering::Relaxed);
         fresh
     }
@@ -157,6 +230,10 @@ pub struct ChannelInfo {
     pub(crate) peer: PeerEntry,
     pub(crate) state: State,
     pub(crate) stats: Stats,
+    terms: Option<Terms>,
+    /// Filled when this listing is over.
+    ended: Arc<OnceLock<EndReason>>,
+    lagging: Weak<dyn Lagging>,
     pub(crate) status: Arc<Watched<Status>>,
 }
 
@@ -209,17 +286,39 @@ impl ChannelInfo {
         &self.stats
     }
 
-    /// Resolves when this subscription is over. Cancel safe, detached from the handle.
+    /// Whether the producer waits for consumers that cannot keep up; `None` until it is connected.
+    #[must_use]
+    pub fn kind(&self) -> Option<StreamKind> {
+        self.terms.map(|terms| terms.kind)
+    }
+
+    /// The number of the first item to come when it was connected, within the producer's
+    /// incarnation; `None` before.
+    #[must_use]
+    pub fn first(&self) -> Option<u64> {
+        self.terms.map(|terms| terms.first)
+    }
+
+    /// How far it is behind; live. At the producer: what it accepted and has not sent to this
+    /// consumer yet. At the consumer: what was delivered to this process and not taken yet.
+    #[must_use]
+    pub fn lag(&self) -> Lag {
+        let lagging = self.lagging.upgrade().filter(|_| self.ended().is_none());
+        lagging.map_or_else(Lag::default, |source| source.lag(self.subscription, &self.stats))
+    }
+
+    /// Why this subscription is over; `None` while it is not. Live. A consumer that reconnects is
+    /// listed anew.
+    #[must_use]
+    pub fn ended(&self) -> Option<EndReason> {
+        self.ended.get().copied()
+    }
+
+    /// Resolves when this subscription is over, at once if it is; [`ended`](Self::ended) says why.
+    /// Cancel safe, detached from the handle.
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        let (status, subscription) = (Arc::clone(&self.status), self.subscription);
-        async move {
-            status
-                .until(|status| {
-                    let over = status.closed || !status.channels.contains_key(&subscription);
-                    over.then_some(())
-                })
-                .await;
-        }
+        let (status, ended) = (Arc::clone(&self.status), Arc::clone(&self.ended));
+        async move { status.until(|_| ended.get().map(|_| ())).await }
     }
 }
 
@@ -253,6 +352,8 @@ pub(crate) struct Channels {
     pub(crate) events: Broadcast<StreamEvent>,
     /// Items that were missed, over all subscriptions.
     missed: AtomicU64,
+    restarts: AtomicU64,
+    lagging: OnceLock<Weak<dyn Lagging>>,
 }
 
 impl Channels {
@@ -275,7 +376,24 @@ impl Channels {
             metrics,
             events: Broadcast::new(EVENTS),
             missed: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            lagging: OnceLock::new(),
         }
+    }
+
+    /// Who answers for lags, and whether it is online while nobody is connected.
+    pub(crate) fn begin(&self, lagging: Weak<dyn Lagging>, online_when: &Condition) {
+        // A second time would be a bug that only makes lags wrong.
+        let _ = self.lagging.set(lagging);
+        if online_when.is_met(std::iter::empty()) {
+            self.status.change(|status| status.online = true);
+            self.online.store(true, Ordering::Release);
+        }
+    }
+
+    /// Counts of their own that begin now.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats::new(Some(self.clock.now().mono), self.clock.clone())
     }
 
     pub(crate) fn is_online(&self) -> bool {
@@ -284,6 +402,10 @@ impl Channels {
 
     pub(crate) fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn list(&self) -> Vec<ChannelInfo> {
@@ -297,15 +419,21 @@ impl Channels {
             self.metrics.connected(status.connected().count(), 0);
             status.online = false;
             status.closed = true;
-            status.channels.clear();
+            while let Some((_, channel)) = status.channels.pop_first() {
+                let _ = channel.ended.set(EndReason::Cancelled);
+            }
         });
     }
 
     /// Items went through a subscription; running totals.
-    pub(crate) fn progress(&self, subscription: SubscriptionId, items: u64, bytes: u64) {
+    pub(crate) fn progress(&self, change: &Change) {
+        let &Change::Progress { subscription, items, bytes, next, before, .. } = change else {
+            return;
+        };
         self.status.read(|status| {
             if let Some(channel) = status.channels.get(&subscription) {
                 channel.stats.set(items, bytes);
+                channel.stats.proceed(next, before);
             }
         });
     }
@@ -328,33 +456,31 @@ impl Channels {
 
     fn apply_one(&self, status: &mut Status, change: Change) -> bool {
         match change {
-            Change::Channel { subscription, peer, state, .. } => {
-                let was = status.channels.get(&subscription).map(ChannelInfo::is_connected);
-                match (was.unwrap_or(false), state == State::Connected) {
-                    (false, true) => self.events.send(StreamEvent::Connected(peer.id())),
-                    (true, false) => self.events.send(StreamEvent::Disconnected(peer.id())),
-                    (true, true) | (false, false) => {}
+            Change::Channel { subscription, peer, state, terms, .. } => {
+                let was = status.channels.get(&subscription).is_some_and(ChannelInfo::is_connected);
+                if let Some(Terms { first, .. }) = terms.filter(|_| !was) {
+                    self.events.send(StreamEvent::Connected { peer: peer.id(), first });
                 }
-                self.put(status, subscription, peer, state);
+                self.put(status, subscription, peer, state, terms);
                 true
             }
-            Change::ChannelGone { subscription, .. } => {
+            Change::ChannelGone { subscription, reason, .. } => {
                 let Some(channel) = status.channels.remove(&subscription) else { return false };
-                if channel.is_connected() {
-                    self.events.send(StreamEvent::Disconnected(channel.peer.id()));
-                }
+                let _ = channel.ended.set(reason);
+                let peer = channel.peer.id();
+                self.events.send(if channel.is_connected() {
+                    StreamEvent::Disconnected { peer, reason }
+                } else {
+                    StreamEvent::Refused { peer, reason }
+                });
                 true
             }
             Change::Online { online, .. } => {
                 status.online = online;
                 true
             }
-            Change::Progress { subscription, items, bytes, .. } => {
-                if let Some(channel) = status.channels.get(&subscription) {
-                    channel.stats.set(items, bytes);
-                }
-                false
-            }
+            // Not through here: on the hot path.
+            Change::Progress { .. } => false,
             Change::Gap { subscription, first, last, .. } => {
                 tracing::warn!(stream = %self.stream, first, last, "items were missed");
                 let missed = last - first + 1;
@@ -368,6 +494,7 @@ impl Channels {
             }
             Change::Restarted { subscription, .. } => {
                 tracing::info!(stream = %self.stream, "the producer started anew");
+                self.restarts.fetch_add(1, Ordering::Relaxed);
                 if let Some(channel) = status.channels.get(&subscription) {
                     self.events.send(StreamEvent::Restarted(channel.peer.id()));
                 }
@@ -382,14 +509,19 @@ impl Channels {
         subscription: SubscriptionId,
         peer: PeerEntry,
         state: State,
+        terms: Option<Terms>,
     ) {
         let connected = state == State::Connected;
         let since = || connected.then(|| self.clock.now().mono);
-        let stats = match status.channels.get(&subscription) {
+        let old = status.channels.get(&subscription);
+        let stats = match old {
             Some(old) if old.is_connected() == connected => old.stats.clone(),
             Some(old) => old.stats.restarted(since()),
             None => Stats::new(since(), self.clock.clone()),
         };
+        if let Some(Terms { first, before, .. }) = terms.filter(|_| old.is_none()) {
+            stats.proceed(first, before);
+        }
         let info = ChannelInfo {
             subscription,
             stream: self.stream,
@@ -398,6 +530,9 @@ impl Channels {
             peer,
             state,
             stats,
+            terms,
+            ended: old.map(|old| Arc::clone(&old.ended)).unwrap_or_default(),
+            lagging: self.lagging.get().cloned().unwrap_or_else(|| Weak::<Nowhere>::new()),
             status: Arc::clone(&self.status),
         };
         status.channels.insert(subscription, info);

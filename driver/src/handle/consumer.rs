@@ -20,7 +20,7 @@ use mosaik_proto::{
 };
 
 use super::{
-    channels::{ChannelInfo, Channels, Stats, StreamEvent},
+    channels::{ChannelInfo, Channels, Lag, Lagging, Stats, StreamEvent},
     shared::Shared,
     when::When,
 };
@@ -53,6 +53,10 @@ struct Lane {
     /// Bounded by the credit that the core gives.
     batches: VecDeque<Delivery>,
     tallies: BTreeMap<SubscriptionId, Tally>,
+    /// The sum of all tallies, forgotten ones included.
+    counted: (u64, u64),
+    /// Whose batch was given out last.
+    open: Option<SubscriptionId>,
     waker: Option<Waker>,
     announced: bool,
     dropped: bool,
@@ -66,13 +70,32 @@ pub(crate) struct ConsumerCell {
     pub(crate) id: ConsumerId,
     pub(crate) config: ConsumerConfig,
     pub(crate) channels: Channels,
+    /// What the application took, item by item.
+    taken: Stats,
     lane: Mutex<Lane>,
     queued: Queued,
 }
 
+/// Read under the lane's lock; what a batch in the application's hands has left is the difference
+/// between what it took and what was counted.
+impl Lagging for ConsumerCell {
+    fn lag(&self, subscription: SubscriptionId, stats: &Stats) -> Lag {
+        let lane = lock(&self.lane);
+        let tally = lane.tallies.get(&subscription).copied().unwrap_or_default();
+        let mut done = (tally.items, tally.bytes);
+        if lane.open == Some(subscription) {
+            done.0 += self.taken.datums().saturating_sub(lane.counted.0);
+            done.1 += self.taken.bytes().saturating_sub(lane.counted.1);
+        }
+        Lag::between(done, (stats.datums(), stats.bytes()))
+    }
+}
+
 impl ConsumerCell {
     pub(crate) fn new(id: ConsumerId, config: ConsumerConfig, channels: Channels) -> Self {
-        Self { id, config, channels, lane: Mutex::default(), queued: Queued::default() }
+        let taken = channels.stats();
+        let (lane, queued) = (Mutex::default(), Queued::default());
+        Self { id, config, channels, taken, lane, queued }
     }
 
     // --- the loop's side -------------------------------------------------------------------
@@ -148,6 +171,7 @@ impl ConsumerCell {
     /// Adds to the tally of a subscription; true if the core should hear of it.
     fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64, overdue: bool) -> bool {
         let mut lane = lock(&self.lane);
+        lane.counted = (lane.counted.0 + items, lane.counted.1 + bytes);
         let tally = lane.tallies.entry(subscription).or_default();
         tally.items += items;
         tally.bytes += bytes;
@@ -159,6 +183,7 @@ impl ConsumerCell {
     fn next_batch(&self, cx: Option<&mut Context<'_>>) -> Poll<Option<Delivery>> {
         let mut lane = lock(&self.lane);
         if let Some(batch) = lane.batches.pop_front() {
+            lane.open = Some(batch.subscription);
             return Poll::Ready(Some(batch));
         }
         if lane.ended {
@@ -218,7 +243,7 @@ impl<D: Datum> Consumer<D> {
     pub(crate) fn of(cell: Arc<ConsumerCell>, shared: Arc<Shared>) -> Self {
         let when = When::new(Arc::clone(&cell.channels.status));
         let now = shared.clock.now().mono;
-        let stats = Stats::new(Some(now), shared.clock.clone());
+        let stats = cell.taken.clone();
         Self {
             cell,
             shared,
@@ -260,6 +285,12 @@ impl<D: Datum> Consumer<D> {
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.cell.channels.missed()
+    }
+
+    /// How often a producer was met that had started anew, over all producers so far.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.cell.channels.restarts()
     }
 
     /// True if the `online_when` condition is met.

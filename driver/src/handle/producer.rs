@@ -13,15 +13,16 @@ use bytes::{Bytes, BytesMut};
 use event_listener::{Event, EventListener};
 use futures_util::Sink;
 use mosaik_proto::{
-    ids::{ProducerId, StreamId},
+    ids::{ProducerId, StreamId, SubscriptionId},
     limits, node,
     streams::{ProducerConfig, item},
 };
 
 use super::{
-    channels::{ChannelInfo, Channels, StreamEvent},
+    channels::{ChannelInfo, Channels, Lag, Lagging, Stats, StreamEvent},
     send_error::Error,
     shared::Shared,
+    undelivered::UndeliveredSink,
     when::When,
 };
 use crate::{
@@ -62,10 +63,21 @@ pub(crate) struct ProducerCell {
     pub(crate) config: ProducerConfig,
     pub(crate) buffer: usize,
     pub(crate) channels: Channels,
+    undelivered: Option<UndeliveredSink>,
     lane: Mutex<Lane>,
     /// Fires when the lane gets room, or the producer ends.
     room: Event,
     queued: Queued,
+}
+
+/// The accepted items are those that were taken from the lane and those that are in it.
+impl Lagging for ProducerCell {
+    fn lag(&self, _: SubscriptionId, stats: &Stats) -> Lag {
+        let lane = lock(&self.lane);
+        let full: u64 = lane.full.iter().map(|(_, payload, _)| payload).sum();
+        let accepted = (lane.taken.0 + lane.items as u64, lane.taken.1 + full + lane.open_payload);
+        Lag::between(stats.position(), accepted)
+    }
 }
 
 /// What the loop finds when it looks at a producer.
@@ -84,6 +96,7 @@ impl ProducerCell {
         config: ProducerConfig,
         buffer: usize,
         channels: Channels,
+        undelivered: Option<UndeliveredSink>,
     ) -> Self {
         Self {
             id,
@@ -91,6 +104,7 @@ impl ProducerCell {
             config,
             buffer,
             channels,
+            undelivered,
             lane: Mutex::default(),
             room: Event::new(),
             queued: Queued::default(),
@@ -148,11 +162,27 @@ impl ProducerCell {
         }
     }
 
-    /// The node has ended.
-    pub(crate) fn end(&self) {
-        lock(&self.lane).ended = true;
+    /// The node has ended. What it had accepted goes nowhere any more.
+    pub(crate) fn end(&self, shared: &Shared) {
+        let left = {
+            let mut lane = lock(&self.lane);
+            lane.ended = true;
+            lane.items = 0;
+            lane.bytes = 0;
+            let mut left: Vec<_> = lane.full.drain(..).map(|(_, _, data)| data).collect();
+            left.push(lane.open.split());
+            left
+        };
         self.channels.close();
         self.room.notify(usize::MAX);
+        left.into_iter().for_each(|data| self.undelivered(data.freeze(), shared));
+    }
+
+    /// A batch that went to nobody.
+    pub(crate) fn undelivered(&self, data: Bytes, shared: &Shared) {
+        if let Some(sink) = &self.undelivered {
+            sink.take(&data, shared);
+        }
     }
 
     pub(crate) fn announce(self: &Arc<Self>, shared: &Shared) {

@@ -238,7 +238,7 @@ impl Shared {
     /// The loop has ended: every handle resolves.
     pub(crate) fn end(&self) {
         self.replies.close();
-        self.streams.end();
+        self.streams.end(self);
         self.events.close();
     }
 

@@ -16,7 +16,7 @@ use mosaik_proto::{
     discovery::{PeerEntry, PeerInfo},
     ids::{ConsumerId, ProducerId, StreamId, TicketClass, UniqueId},
     limits,
-    streams::{Backoff, ConsumerConfig, Criteria, ProducerConfig},
+    streams::{Backoff, Condition, ConsumerConfig, Criteria, ProducerConfig, Replay, StreamKind},
     tickets::{Expiration, InvalidTicket, TicketValidator},
     time::UnixMillis,
 };
@@ -26,6 +26,7 @@ use super::{
     consumer::{Consumer, ConsumerCell},
     producer::{Producer, ProducerCell},
     shared::{Clock, Life, Shared},
+    undelivered::UndeliveredSink,
     when::ChannelConditions,
 };
 use crate::{datum::Datum, sync::cell::lock};
@@ -101,7 +102,9 @@ impl Streams {
         ProducerBuilder {
             streams: self,
             config: ProducerConfig::new(id),
+            online_when: None,
             buffer: limits::BUFFER_ITEMS,
+            undelivered: None,
             datum: PhantomData,
         }
     }
@@ -158,7 +161,9 @@ impl<D: Datum> std::error::Error for BuilderError<D> {}
 pub struct ProducerBuilder<'a, D: Datum> {
     streams: &'a Streams,
     config: ProducerConfig,
+    online_when: Option<Condition>,
     buffer: usize,
+    undelivered: Option<UndeliveredSink>,
     datum: PhantomData<fn() -> D>,
 }
 
@@ -178,12 +183,52 @@ impl<D: Datum> ProducerBuilder<'_, D> {
         self
     }
 
-    /// Online while this condition over its consumers is met. Default: at least one.
+    /// Online while this condition over its consumers is met. Default: at least one; for a lossy
+    /// producer none, because it waits for nobody.
     pub fn online_when(
         mut self,
         condition: impl FnOnce(ChannelConditions) -> ChannelConditions,
     ) -> Self {
-        self.config.online_when = evaluate(condition);
+        self.online_when = Some(evaluate(condition));
+        self
+    }
+
+    /// What happens to consumers that cannot keep up. Default: [`StreamKind::Lossless`].
+    ///
+    /// A lossy producer never waits for a consumer: [`send`](Producer::send) waits at most until the
+    /// node's own loop has taken what was sent before. A consumer that falls out of the
+    /// [tail](Self::with_tail) goes on at the oldest item kept; it is never cut off as too slow, and
+    /// both ends are told what it missed ([`StreamEvent::Gap`](super::channels::StreamEvent)).
+    pub const fn with_kind(mut self, kind: StreamKind) -> Self {
+        self.config.kind = kind;
+        self
+    }
+
+    /// The same as `with_kind(StreamKind::Lossy)`.
+    pub const fn lossy(self) -> Self {
+        self.with_kind(StreamKind::Lossy)
+    }
+
+    /// Items and payload bytes kept for consumers that are behind, come back, or ask for a
+    /// [replay](ConsumerBuilder::with_replay); from 1 up, and by whole batches. A lossless producer
+    /// is sent ahead of its slowest consumer by half of it. Defaults: [`limits::TAIL_ITEMS`],
+    /// [`limits::TAIL_BYTES`].
+    pub const fn with_tail(mut self, items: u64, bytes: u64) -> Self {
+        self.config.tail_items = if items == 0 { 1 } else { items };
+        self.config.tail_bytes = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Gets every datum that was accepted and went to nobody: no consumer was connected when its
+    /// turn came, or all of them ended before it was sent and it left the tail, or the producer or
+    /// its node ended before. Of a lossy producer, whatever left the tail before it was sent to
+    /// anybody. In no particular order.
+    ///
+    /// The function runs in the event loop (and once more in whatever ends the node): it must be
+    /// quick and must not block. A panic costs that datum and is counted.
+    pub fn with_undelivered_sink(mut self, sink: impl Fn(D) + Send + Sync + 'static) -> Self {
+        self.config.undelivered = true;
+        self.undelivered = Some(UndeliveredSink::new(sink));
         self
     }
 
@@ -227,8 +272,11 @@ impl<D: Datum> ProducerBuilder<'_, D> {
     /// If this node produces the same stream id with another datum type, or has
     /// [`limits::STREAMS`] producers.
     pub fn build(self) -> Result<Producer<D>, BuilderError<D>> {
-        let shared = &self.streams.shared;
-        let (cell, fresh) = shared.streams.producer::<D>(shared, self.config, self.buffer);
+        let Self { streams, mut config, online_when, buffer, undelivered, .. } = self;
+        let least = usize::from(config.kind == StreamKind::Lossless);
+        config.online_when = online_when.unwrap_or_else(|| Condition::at_least(least));
+        let shared = &streams.shared;
+        let (cell, fresh) = shared.streams.producer::<D>(shared, config, buffer, undelivered);
         let producer = Producer::of(cell, Arc::clone(shared));
         if fresh { Ok(producer) } else { Err(BuilderError::AlreadyExists(producer)) }
     }
@@ -279,17 +327,30 @@ impl<D: Datum> ConsumerBuilder<'_, D> {
         self
     }
 
+    /// Where to begin with a producer of which nothing was received yet, also when it has started
+    /// anew. Default: [`Replay::Live`]. Where it really began is in
+    /// [`ChannelInfo::first`](super::channels::ChannelInfo::first).
+    ///
+    /// A replay has the window to itself like everything from that producer, and the producer does
+    /// not wait for it until it has nearly caught up: what leaves the tail meanwhile is reported as
+    /// a gap.
+    pub const fn with_replay(mut self, replay: Replay) -> Self {
+        self.config.replay = replay;
+        self
+    }
+
     /// How soon a producer that refused is tried again.
     pub const fn with_backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
         self
     }
 
-    /// Items and payload bytes that each producer may send ahead of what was taken, from 1 up.
-    /// Defaults: [`limits::WINDOW_ITEMS`], [`limits::WINDOW_BYTES`].
-    pub const fn with_window(mut self, items: u64, bytes: u64) -> Self {
-        self.config.window_items = if items == 0 { 1 } else { items };
-        self.config.window_bytes = if bytes == 0 { 1 } else { bytes };
+    /// Items and payload bytes that each producer may send ahead of what was taken, from 1 up to
+    /// [`limits::GRANT_ITEMS`] and [`limits::GRANT_BYTES`]. Defaults: [`limits::WINDOW_ITEMS`],
+    /// [`limits::WINDOW_BYTES`].
+    pub fn with_window(mut self, items: u64, bytes: u64) -> Self {
+        self.config.window_items = items.clamp(1, limits::GRANT_ITEMS);
+        self.config.window_bytes = bytes.clamp(1, limits::GRANT_BYTES);
         self
     }
 
@@ -316,10 +377,7 @@ impl<D: Datum> fmt::Debug for ConsumerBuilder<'_, D> {
     }
 }
 
-fn evaluate(
-    condition: impl FnOnce(ChannelConditions) -> ChannelConditions,
-) -> mosaik_proto::streams::Condition {
-    use mosaik_proto::streams::Condition;
+fn evaluate(condition: impl FnOnce(ChannelConditions) -> ChannelConditions) -> Condition {
     condition(ChannelConditions::new(Condition::at_least(1), None)).into_condition()
 }
 
@@ -400,6 +458,7 @@ impl StreamsRegistry {
         shared: &Arc<Shared>,
         config: ProducerConfig,
         buffer: usize,
+        undelivered: Option<UndeliveredSink>,
     ) -> (Arc<ProducerCell>, bool) {
         let mut producers = lock(&self.producers);
         let datum = TypeId::of::<D>();
@@ -418,11 +477,14 @@ impl StreamsRegistry {
         let metrics = shared.metrics.stream(&stream, true);
         let channels = Channels::new(stream, shared.me, true, shared.clock.clone(), metrics);
         let id = ProducerId(self.last.fetch_add(1, Ordering::Relaxed));
-        let cell = Arc::new(ProducerCell::new(id, datum, config, buffer, channels));
+        let cell = ProducerCell::new(id, datum, config, buffer, channels, undelivered);
+        let cell = Arc::new(cell);
+        let this: Weak<ProducerCell> = Arc::downgrade(&cell);
+        cell.channels.begin(this, &cell.config.online_when);
         cell.adopt();
         producers.insert(stream, Arc::clone(&cell));
         if shared.life.read(|life| *life != Life::Running) {
-            cell.end();
+            cell.end(shared);
         } else {
             shared.metrics.producers.increment(1.0);
             cell.announce(shared);
@@ -457,6 +519,8 @@ impl StreamsRegistry {
         let channels = Channels::new(config.stream, shared.me, false, clock, metrics);
         let id = ConsumerId(self.last.fetch_add(1, Ordering::Relaxed));
         let cell = Arc::new(ConsumerCell::new(id, config, channels));
+        let this: Weak<ConsumerCell> = Arc::downgrade(&cell);
+        cell.channels.begin(this, &cell.config.online_when);
         {
             let mut consumers = lock(&self.consumers);
             assert!(consumers.len() < limits::STREAMS, "too many consumers on one node");
@@ -477,8 +541,10 @@ impl StreamsRegistry {
     }
 
     /// The node has ended: every handle resolves.
-    pub(crate) fn end(&self) {
-        lock(&self.producers).values().for_each(|cell| cell.end());
+    pub(crate) fn end(&self, shared: &Shared) {
+        // Without the lock: it calls functions of the application.
+        let producers: Vec<_> = lock(&self.producers).values().cloned().collect();
+        producers.iter().for_each(|cell| cell.end(shared));
         let consumers: Vec<_> = lock(&self.consumers).values().filter_map(Weak::upgrade).collect();
         consumers.iter().for_each(|cell| cell.end());
     }

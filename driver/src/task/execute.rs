@@ -50,10 +50,20 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                     cell.open_window(items, bytes, &self.shared);
                 }
             }
-            Action::Streams(Change::Progress { owner, subscription, items, bytes }) => {
-                // On the hot path: counts need not wait for the rest of the step.
-                if let Some(channels) = self.channels_of(owner) {
-                    channels.progress(subscription, items, bytes);
+            // On the hot path: counts need not wait for the rest of the step.
+            Action::Streams(change @ Change::Progress { .. }) => {
+                if let Some(channels) = self.channels_of(owner(&change)) {
+                    channels.progress(&change);
+                }
+            }
+            Action::Undelivered { producer, items: _, data } => {
+                if let Some(cell) = self.producers.get(&producer) {
+                    cell.undelivered(data, &self.shared);
+                }
+            }
+            Action::Finished(producer) => {
+                if let Some(cell) = self.producers.remove(&producer) {
+                    cell.channels.close();
                 }
             }
             Action::Streams(change) => {

@@ -191,6 +191,7 @@ pub(super) fn from_streams(action: streams::Action, work: &mut Work, out: &mut O
         A::Undelivered { producer, items, data } => {
             return out.push(Action::Undelivered { producer, items, data });
         }
+        A::Finished(producer) => return out.push(Action::Finished(producer)),
         A::Publish(change) => return out.push(Action::Streams(change)),
         A::Count(counter) => return out.push(Action::CountStreams(counter)),
     };

@@ -235,6 +235,8 @@ pub enum Action {
         /// The items, each with its length in front ([`streams::item`]).
         data: Bytes,
     },
+    /// A closed producer has ended; nothing more is said about it.
+    Finished(ProducerId),
     /// The visible catalog changed.
     Catalog(discovery::Change),
     /// What handles of producers and consumers see changed.

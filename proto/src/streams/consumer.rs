@@ -373,8 +373,13 @@ impl Consumer {
         let active = incoming.is_active();
         let state = if active { State::Connected } else { State::Connecting };
         let (peer, terms) = (incoming.entry.clone(), incoming.terms.filter(|_| active));
-        incoming.listed = true;
         cx.publish(Change::Channel { owner, subscription, peer, state, terms });
+        let fresh = !core::mem::replace(&mut incoming.listed, true);
+        // Who is shown again goes on with the counts that it had.
+        if let Some(position) = incoming.position().filter(|_| fresh) {
+            let (Credit { items, bytes }, next) = (incoming.delivered, position.next);
+            cx.publish(Change::Progress { owner, subscription, items, bytes, next, before: 0 });
+        }
     }
 
     /// Does not show it any more, and says why (STR-21).

@@ -145,7 +145,7 @@ impl Log {
             over && end <= needed
         };
         let dropped = self.batches.iter().take_while(excess).last();
-        dropped.map_or(self.first(), |batch| batch.first + u64::from(batch.items))
+        dropped.map_or_else(|| self.first(), |batch| batch.first + u64::from(batch.items))
     }
 
     /// Drops the oldest batches that exceed the bounds and that nobody before `needed` waits for.

@@ -14,10 +14,6 @@ use crate::{
     wire::{FrameReader, Head},
 };
 
-/// The most that a consumer may ask a producer to send ahead. What is really in flight is bounded
-/// by the channel's debt; this only keeps sums far from overflow.
-const GRANT_MAX: Credit = Credit { items: 1 << 24, bytes: 1 << 30 };
-
 /// The consumer broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overflow;
@@ -92,8 +88,8 @@ impl Outgoing {
     /// Raises the totals that may be sent. STR-05: totals never fall and are bounded.
     pub(super) fn grant(&mut self, total: Credit) -> Result<(), Overflow> {
         let falls = total.items < self.granted.items || total.bytes < self.granted.bytes;
-        let excessive = total.items - self.sent.items.min(total.items) > GRANT_MAX.items
-            || total.bytes - self.sent.bytes.min(total.bytes) > GRANT_MAX.bytes;
+        let excessive = total.items - self.sent.items.min(total.items) > limits::GRANT_ITEMS
+            || total.bytes - self.sent.bytes.min(total.bytes) > limits::GRANT_BYTES;
         if falls || excessive {
             return Err(Overflow);
         }

@@ -288,6 +288,7 @@ impl Producer {
     /// It ended and has nobody left to serve: what nobody got is told.
     pub(super) fn finish(&mut self, cx: &mut Cx<'_>) {
         self.undelivered(0, self.log.next(), cx);
+        cx.out.push(Action::Finished(self.id));
     }
 
     /// STR-20: those of items `first..end` that went to nobody.

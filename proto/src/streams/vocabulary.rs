@@ -342,6 +342,8 @@ pub enum Action {
         /// The items, each with its length in front.
         data: Bytes,
     },
+    /// To the host: a closed producer has ended; nothing more is said about it.
+    Finished(ProducerId),
     /// To the host: the view that handles have of their channels changes.
     Publish(Change),
     /// To the host: a number to count.

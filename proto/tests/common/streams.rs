@@ -394,7 +394,7 @@ impl Bench {
             Action::Undelivered { items, data, .. } => {
                 assert_eq!(item::Items::new(data.clone()).count() as u32, *items);
             }
-            Action::Count(_) => {}
+            Action::Finished(_) | Action::Count(_) => {}
         }
     }
 
@@ -440,6 +440,7 @@ impl Bench {
             Action::Window { producer, items, bytes } => {
                 format!("window {producer:?} {items}/{bytes}")
             }
+            Action::Finished(producer) => format!("finished {producer:?}"),
             Action::Publish(change) => show_change(change),
             Action::Undelivered { producer, items, data } => {
                 format!("undelivered {producer:?} {items}, {} B", data.len())

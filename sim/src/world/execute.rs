@@ -87,10 +87,12 @@ impl World {
             Action::Catalog(Change::Gone { peer, .. }) => {
                 running.view.remove(&peer);
             }
-            Action::Streams(streams::Change::Channel { owner, subscription, peer, state }) => {
+            Action::Streams(streams::Change::Channel {
+                owner, subscription, peer, state, ..
+            }) => {
                 running.subscriptions.insert((owner, subscription), (peer.id(), state));
             }
-            Action::Streams(streams::Change::ChannelGone { owner, subscription }) => {
+            Action::Streams(streams::Change::ChannelGone { owner, subscription, .. }) => {
                 running.subscriptions.remove(&(owner, subscription));
             }
             _ => {}
