@@ -133,7 +133,8 @@ pub const BATCH_BYTES: u32 = 64 * 1024;
 pub const BUFFER_ITEMS: usize = 1_024;
 /// Bytes that wait in a producer's lane. One item may exceed it when the lane is empty.
 pub const LANE_BYTES: usize = 1024 * 1024;
-/// Items that a producer keeps: not yet sent to the slowest consumer, and the tail for resuming.
+/// Items that a producer keeps: not yet sent to the slowest consumer, and the tail for resuming. By
+/// whole batches, so up to one batch more.
 pub const TAIL_ITEMS: u64 = 128 * 1024;
 /// Bytes that a producer keeps, as above.
 pub const TAIL_BYTES: u64 = 4 * 1024 * 1024;

@@ -44,7 +44,7 @@
 //! - INV-STR-1: granted − sent is never negative but for one item above a free window, both ends.
 //! - INV-STR-2: per subscription, sequence numbers only rise; what is skipped was reported.
 //! - INV-STR-3: a channel belongs to at most one subscription, and its route goes with it.
-//! - INV-STR-4: a producer's log holds at most its bounds plus what it granted to its host.
+//! - INV-STR-4: a producer's log holds at most its bounds, one batch, and what it granted to its host.
 //!
 //! References: `docs/spec/streams.md` (STR rules), decisions §3; credit after HTTP/2 flow control
 //! (RFC 9113 §5.2) and reactive streams; batch layout after `datapath.md`.

@@ -209,9 +209,10 @@ impl<D: Datum> ProducerBuilder<'_, D> {
         self.with_kind(StreamKind::Lossy)
     }
 
-    /// Items and payload bytes kept for consumers that are behind, come back, or ask for a
-    /// [replay](ConsumerBuilder::with_replay); from 1 up, and by whole batches. A lossless producer
-    /// is sent ahead of its slowest consumer by half of it. Defaults: [`limits::TAIL_ITEMS`],
+    /// What is kept for consumers that are behind, come back, or ask for a
+    /// [replay](ConsumerBuilder::with_replay): so many items or payload bytes, whichever is reached
+    /// first, from 1 up, and less than one batch more (64 KiB or one item). A lossless producer gets
+    /// ahead of its slowest consumer by half of it. Defaults: [`limits::TAIL_ITEMS`],
     /// [`limits::TAIL_BYTES`].
     pub const fn with_tail(mut self, items: u64, bytes: u64) -> Self {
         self.config.tail_items = if items == 0 { 1 } else { items };

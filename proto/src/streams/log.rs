@@ -17,6 +17,13 @@ struct Batch {
     data: Bytes,
 }
 
+impl Batch {
+    /// The sequence number behind its last item.
+    const fn end(&self) -> u64 {
+        self.first + self.items as u64
+    }
+}
+
 /// A place in the log: the next item to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
@@ -139,23 +146,22 @@ impl Log {
 
     /// The first item that [`trim`](Self::trim) would keep.
     pub(super) fn kept_by_trim(&self, items: u64, bytes: u64, needed: u64) -> u64 {
-        let excess = |batch: &&Batch| {
-            let end = batch.first + u64::from(batch.items);
-            let over = self.next - batch.first > items || self.payload_next - batch.before > bytes;
-            over && end <= needed
-        };
+        let excess = |batch: &&Batch| self.is_excess(batch, items, bytes, needed);
         let dropped = self.batches.iter().take_while(excess).last();
-        dropped.map_or_else(|| self.first(), |batch| batch.first + u64::from(batch.items))
+        dropped.map_or_else(|| self.first(), Batch::end)
     }
 
-    /// Drops the oldest batches that exceed the bounds and that nobody before `needed` waits for.
+    /// True if nobody waits for a batch, and those behind it are a whole tail.
+    fn is_excess(&self, batch: &Batch, items: u64, bytes: u64, needed: u64) -> bool {
+        let behind = self.payload_next - batch.before - batch.payload;
+        batch.end() <= needed && (self.next - batch.end() >= items || behind >= bytes)
+    }
+
+    /// Drops the oldest batches that nobody before `needed` waits for, as long as those behind them
+    /// reach one of the bounds: so many items or bytes are kept, and less than one batch more.
     pub(super) fn trim(&mut self, items: u64, bytes: u64, needed: u64) {
-        while let Some(batch) = self.batches.front() {
-            let end = batch.first + u64::from(batch.items);
-            let over = self.next - batch.first > items || self.payload_next - batch.before > bytes;
-            if !over || end > needed {
-                return;
-            }
+        while self.batches.front().is_some_and(|batch| self.is_excess(batch, items, bytes, needed))
+        {
             self.batches.pop_front();
         }
     }
@@ -222,6 +228,8 @@ mod tests {
         assert_eq!(log.first(), 16);
         log.trim(100, 10, 20);
         assert_eq!(log.first(), 18);
+        log.trim(1, 1, 20);
+        assert_eq!(log.first(), 18, "a part of a batch is not dropped");
         assert_eq!(log.seek(3).seq, 18, "gone items resume at the oldest kept");
         assert_eq!(log.seek(99), log.end());
     }

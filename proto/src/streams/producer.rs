@@ -393,17 +393,11 @@ impl Producer {
     fn open_window(&mut self, cx: &mut Cx<'_>) {
         let end = self.log.end();
         let slowest = self.slowest();
-        let needed = match self.config.kind {
-            StreamKind::Lossless => slowest.seq,
-            // STR-18: the newest batch stays for whoever is behind, so that every gap ends.
-            StreamKind::Lossy if self.is_anybody_behind() => end.seq - 1,
-            StreamKind::Lossy => end.seq,
-        };
         let (items, bytes) = (self.config.tail_items, self.config.tail_bytes);
         if self.unsent.is_some() {
-            self.undelivered(0, self.log.kept_by_trim(items, bytes, needed), cx);
+            self.undelivered(0, self.log.kept_by_trim(items, bytes, slowest.seq), cx);
         }
-        self.log.trim(items, bytes, needed);
+        self.log.trim(items, bytes, slowest.seq);
         let half = Credit {
             items: (self.config.tail_items / 2).max(1),
             bytes: (self.config.tail_bytes / 2).max(1),
@@ -438,11 +432,6 @@ impl Producer {
         let holding = self.consumers.values().filter(|consumer| consumer.holds());
         let slowest = holding.map(|consumer| consumer.cursor).min_by_key(|cursor| cursor.seq);
         slowest.unwrap_or(end)
-    }
-
-    fn is_anybody_behind(&self) -> bool {
-        let end = self.log.next();
-        self.consumers.values().any(|consumer| consumer.cursor.seq < end)
     }
 
     fn update_online(&mut self, cx: &mut Cx<'_>) {

@@ -62,7 +62,7 @@ pub async fn str_09_reconnect_and_resume<H: Harness>(bench: Bench<H>) {
     let mut connected = 0;
     while let Ok(Some(event)) = events.try_recv() {
         assert!(!matches!(event, StreamEvent::Gap { .. } | StreamEvent::Restarted(_)), "{event:?}");
-        connected += usize::from(matches!(event, StreamEvent::Connected(_)));
+        connected += usize::from(matches!(event, StreamEvent::Connected { .. }));
     }
     assert_eq!(connected, 3, "one connection for each cut");
 }
