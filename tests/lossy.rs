@@ -8,7 +8,6 @@ use common::{Data2, nodes, quiet, soon};
 use mosaik::{
     discovery::Events,
     streams::{EndReason, StreamEvent, StreamKind},
-    *,
 };
 
 /// The gaps that were told so far.

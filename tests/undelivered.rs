@@ -8,7 +8,6 @@ use std::{
 };
 
 use common::{Data2, eventually, nodes, soon};
-use mosaik::*;
 
 type Seen = Arc<Mutex<Vec<u64>>>;
 
