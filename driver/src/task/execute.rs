@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mosaik_proto::{
     discovery::{self, Change as CatalogChange, News, Refused},
-    ids::{StreamId, SubscriptionId},
+    ids::{ProducerId, StreamId, SubscriptionId},
     links,
     node::Action,
     streams::{self, Change, Owner},
@@ -56,16 +57,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                     channels.progress(&change);
                 }
             }
-            Action::Undelivered { producer, items: _, data } => {
-                if let Some(cell) = self.producers.get(&producer) {
-                    cell.undelivered(data, &self.shared);
-                }
-            }
-            Action::Finished(producer) => {
-                if let Some(cell) = self.producers.remove(&producer) {
-                    cell.channels.close();
-                }
-            }
+            Action::Undelivered { producer, items: _, data } => self.undelivered(producer, data),
+            Action::Finished(producer) => self.finished(producer),
             Action::Streams(change) => {
                 self.changes.entry(owner(&change)).or_default().push(change);
             }
@@ -107,6 +100,18 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 self.shared.metrics.entries_refused.of(&kind_of(refused)).increment(1);
             }
             Action::CountStreams(counter) => self.count_streams(counter),
+        }
+    }
+
+    fn undelivered(&self, producer: ProducerId, data: Bytes) {
+        if let Some(cell) = self.producers.get(&producer) {
+            cell.undelivered(data, &self.shared);
+        }
+    }
+
+    fn finished(&mut self, producer: ProducerId) {
+        if let Some(cell) = self.producers.remove(&producer) {
+            cell.channels.close();
         }
     }
 
