@@ -185,6 +185,10 @@ impl Driver {
             }
             Action::Deliver(delivery) => self.take(delivery),
             Action::Catalog(discovery::Change::Gone { departed: true, .. }) => self.leave(),
+            // Only if the producer's configuration asks for what went to nobody.
+            Action::Undelivered { .. } => {}
+            // The last word about a producer that was closed: a library forgets it now.
+            Action::Finished(_) => {}
             // What a library would show to its users. We asked nothing, so there is no reply either.
             Action::Reply { .. }
             | Action::Catalog(_)
