@@ -117,8 +117,8 @@ impl Driver {
     /// The loop: a wait for a socket or for the one deadline, then a turn of bounded work.
     fn run(mut self) -> Result<u64, Failure> {
         while !self.stopped || !self.tcp.is_idle() {
-            // Any step may move the deadline, so it is asked anew. What the last turn left over, such
-            // as `Drained`, may let the node write more: it must not wait.
+            // Any step may move the deadline, so it is asked anew. What the last turn left over,
+            // such as `Drained`, may let the node write more: it must not wait.
             let wait =
                 if self.events.is_empty() { self.node.deadline() } else { Some(Instant::ZERO) };
             self.tcp.wait(self.now().mono, wait)?;
@@ -144,8 +144,8 @@ impl Driver {
         }
     }
 
-    /// Carries out any action. There is no `_` arm: a new action shall not compile before it has its
-    /// place here. Nothing is answered from inside; answers are events, and wait their turn.
+    /// Carries out any action. There is no `_` arm: a new action shall not compile before it has
+    /// its place here. Nothing is answered from inside; answers are events, and wait their turn.
     fn execute(&mut self, action: Action) {
         let Now { mono, wall } = self.now();
         match action {
@@ -189,7 +189,7 @@ impl Driver {
             Action::Undelivered { .. } => {}
             // The last word about a producer that was closed: a library forgets it now.
             Action::Finished(_) => {}
-            // What a library would show to its users. We asked nothing, so there is no reply either.
+            // What a library would show to its users. We asked nothing, so there is no reply.
             Action::Reply { .. }
             | Action::Catalog(_)
             | Action::Streams(_)

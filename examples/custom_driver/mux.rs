@@ -4,9 +4,9 @@
 //! kind u8 | channel u64 | length u32 | payload      integers big-endian
 //! ```
 //!
-//! Who opens a channel names it by its own id. Core ids are even, so the lowest bit can say whose id
-//! it is: 0 if the sender of the frame opened the channel, 1 if the receiver did. The `wire` number
-//! of a channel at one end is `wire ^ 1` at the other, and the ends never have to agree on anything.
+//! Who opens a channel names it by its own id. Core ids are even, so the lowest bit can say whose
+//! id it is: 0 if the sender of the frame opened the channel, 1 if the receiver did. The `wire`
+//! number of a channel at one end is `wire ^ 1` at the other; the ends need not agree on anything.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +20,8 @@ const HEADER: usize = 13;
 /// A frame carries no more. Larger writes are cut, so that `Drained` comes as often as the cores
 /// expect it, and a peer that announces more cannot make us wait for it or keep it.
 pub(crate) const PIECE: usize = limits::DRAIN_REPORT as usize;
-/// Frames that may wait to be sent. What the cores write is bounded by the debt that they allow each
-/// channel; only a peer that opens channels for ever, and never reads that we refuse them, gets here.
+/// Frames that may wait to be sent. What the cores write is bounded by the debt of each channel;
+/// only a peer that opens channels for ever, and never reads that we refuse them, gets here.
 const WAITING: usize = 1 << 18;
 
 /// What one end says to the other.

@@ -3,8 +3,8 @@
 //! **Not secure; do not copy that part.** A node trusts its driver that the peer of a link proved
 //! its key. Here both ends merely *state* their ids, in clear: anybody can pose as anybody, listen
 //! and change. TLS with raw keys, or Noise, belongs between `socket` and `mux`, and `LinkUp` takes
-//! the peer from its handshake. Nor does TCP notice soon that a host is gone: a real transport pings
-//! a silent link and reports `DownReason::Timeout` after some seconds.
+//! the peer from its handshake. Nor does TCP notice soon that a host is gone: a real transport
+//! pings a silent link and reports `DownReason::Timeout` after some seconds.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -224,8 +224,8 @@ impl Tcp {
         Ok(())
     }
 
-    /// Forgets a connection and its channels. The node hears of the link only: with it, its channels
-    /// are down. If it closed the link itself it has forgotten it, and does not mind.
+    /// Forgets a connection and its channels. The node hears of the link only: with it, its
+    /// channels are down. If it closed the link itself it has forgotten it, and does not mind.
     fn lost(&mut self, link: LinkId, reason: DownReason, events: &mut VecDeque<Event>) {
         let Some(conn) = self.conns.remove(&link) else { return };
         self.channels.retain(|_, (of, _)| *of != link);
