@@ -30,7 +30,11 @@
 //!
 //! # Where things are
 //!
-//! - [`Network`]: a running node, on tokio. Its methods are those of [`driver::Network`].
+//! - [`Network`]: a running node, on tokio (feature `tokio`, on by default). Its methods are those
+//!   of [`driver::Network`], which is also what functions for nodes of any runtime take.
+//! - `smol::Network`: the same on smol, with the feature `smol`. Both may be on; nodes of either
+//!   kind speak the same protocol. Without `tokio` the root has no `Network`: a feature adds names
+//!   and never changes what one means.
 //! - [`discovery`]: who is there. [`streams`]: typed data. [`tickets`]: who may.
 //! - [`declare`]: macros that declare streams once for producers and consumers.
 //! - [`proto`]: the protocol cores without I/O, for your own event loop or a simulator.
@@ -48,8 +52,6 @@ pub use mosaik_proto as proto;
 pub use bytes::{Bytes, BytesMut};
 pub use futures;
 pub use mosaik_driver::Datum;
-#[cfg(not(feature = "tokio"))]
-pub use mosaik_driver::Network;
 #[cfg(feature = "tokio")]
 pub use mosaik_driver_tokio::{Network, NetworkBuilder};
 pub use mosaik_proto::{
@@ -68,9 +70,29 @@ pub mod network {
         wire::CloseCode,
     };
 
-    pub use crate::Network;
     #[cfg(feature = "tokio")]
-    pub use crate::NetworkBuilder;
+    pub use crate::{Network, NetworkBuilder};
+    #[cfg(feature = "tokio")]
+    pub use mosaik_driver_tokio::Tokio;
+}
+
+/// Nodes on smol.
+///
+/// A program that has `use mosaik::*` and uses the crate `smol` too names that crate `::smol`.
+///
+/// ```
+/// use mosaik::smol::{Network, block_on};
+///
+/// block_on(async {
+///     let network = Network::new("my-app").await?;
+///     network.shutdown().await;
+///     Ok::<_, mosaik::network::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[cfg(feature = "smol")]
+pub mod smol {
+    pub use mosaik_driver_smol::{Executor, Network, NetworkBuilder, Smol, block_on};
 }
 
 /// Who is there: the catalog, its events, and our own entry.

@@ -6,6 +6,7 @@ pub(crate) mod channels;
 pub(crate) mod consumer;
 pub(crate) mod discovery;
 pub(crate) mod network;
+pub(crate) mod network_on;
 pub(crate) mod producer;
 pub(crate) mod send_error;
 pub(crate) mod shared;

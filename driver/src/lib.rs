@@ -38,6 +38,7 @@ pub use self::{
     datum::Datum,
     handle::admission::Admission,
     handle::network::{Config, Error, Launch, LocalNode, Network, NetworkBuilder},
+    handle::network_on::NetworkOn,
     one_or_many::{OneOrMany, Variant},
     task::start,
 };

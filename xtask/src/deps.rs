@@ -82,6 +82,9 @@ const RUNTIMES: [&str; 10] = [
 /// The packages that know no runtime; below them one may stand under quinn alone.
 const NEUTRAL: [&str; 4] = ["mosaik-driver", "mosaik-collections", "mosaik-tee", "mosaik-sim"];
 
+/// No tokio runs beside it: quinn uses its locks, which need neither a runtime nor sockets (mio).
+const SMOL: &str = "mosaik-driver-smol";
+
 /// Checks the manifests and what cargo makes of them.
 pub(crate) fn deps(root: &Path) -> Vec<Finding> {
     let graph = match Graph::load(root, None) {
@@ -95,6 +98,11 @@ pub(crate) fn deps(root: &Path) -> Vec<Finding> {
     found.extend(below(root, "mosaik-proto", &["--features", "host"], &host, None));
     for package in graph.ours().filter(|package| NEUTRAL.contains(&&*package.name)) {
         found.extend(below(root, &package.name, &["--all-features"], &RUNTIMES, Some("quinn")));
+    }
+    if graph.ours().any(|package| package.name == SMOL) {
+        let features = ["--all-features"];
+        found.extend(below(root, SMOL, &features, &["tokio", "smol"], Some("quinn")));
+        found.extend(below(root, SMOL, &features, &["mio", "tokio-macros"], None));
     }
     found
 }
@@ -122,6 +130,9 @@ fn manifests(graph: &Graph) -> Vec<Finding> {
         if NEUTRAL.contains(&&*package.name) {
             found.extend(neutral_asks(package));
         }
+        if package.name == SMOL {
+            found.extend(quinn_runtimes(package));
+        }
     }
     found
 }
@@ -145,6 +156,15 @@ fn neutral_asks(package: &Package) -> Vec<Finding> {
         if RUNTIMES.contains(&&*ask.name) {
             found.push(Finding::new(&package.name, format!("{} is a runtime", ask.name)));
         }
+    }
+    found.extend(quinn_runtimes(package));
+    found
+}
+
+/// Runtimes that come by a feature.
+fn quinn_runtimes(package: &Package) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for ask in package.asks.iter().filter(|ask| !ask.is_dev()) {
         for feature in ask.features.iter().filter(|feature| feature.starts_with("runtime-")) {
             found.push(Finding::new(
                 &package.name,
@@ -249,7 +269,14 @@ mod tests {
                 "mosaik-driver",
                 vec![on("tokio"), Ask { features: vec!["runtime-tokio".into()], ..on("quinn") }],
             ),
-            ("mosaik-driver-smol", vec![on("mosaik-driver-tokio")]),
+            (
+                "mosaik-driver-smol",
+                vec![
+                    on("mosaik-driver-tokio"),
+                    on("async-io"),
+                    Ask { features: vec!["runtime-smol".into()], ..on("quinn") },
+                ],
+            ),
             ("mosaik-driver-tokio", vec![dev("xtask")]),
             ("mosaik-sim", vec![]),
             ("mosaik-new", vec![]),
@@ -263,6 +290,7 @@ mod tests {
             "mosaik-driver: tokio is a runtime",
             "mosaik-driver: quinn/runtime-tokio brings a runtime",
             "mosaik-driver-smol: may not depend on mosaik-driver-tokio",
+            "mosaik-driver-smol: quinn/runtime-smol brings a runtime",
             "mosaik-driver-tokio: may not depend on xtask",
             "mosaik-new: no rule says what it may depend on; add one to xtask/src/deps.rs",
         ];

@@ -12,6 +12,7 @@ use mosaik_proto::{
 use super::{
     admission::{self, Admission},
     discovery::Discovery,
+    network_on::NetworkOn,
     shared::{Life, Shared},
     streams::Streams,
 };
@@ -20,7 +21,7 @@ use crate::{
     discovery::{ConfigBuilder, ConfigError},
 };
 
-/// A running node. Neutral to the runtime; the driver crates wrap it with their constructors.
+/// A running node. Neutral to the runtime; driver crates start it as a [`NetworkOn`] theirs.
 ///
 /// Dropping it ends the node: streams are closed, a signed farewell is sent and the links are cut,
 /// in the background and within a second or two. [`shutdown`](Self::shutdown) does the same and
@@ -241,29 +242,33 @@ impl Config {
     }
 }
 
-/// Starts nodes on one runtime: what a driver crate is, to [`NetworkBuilder`].
-pub trait Launch {
-    /// The driver's own handle of a running node.
-    type Network;
-
+/// Starts nodes on one runtime: what a driver crate is, to [`NetworkBuilder`]. Its default is the
+/// runtime that nodes start on which nobody told otherwise.
+pub trait Launch: Default {
     /// Starts a node.
     ///
     /// # Errors
     /// [`Error`] says what was wrong; nothing is running then.
-    fn launch(config: Config) -> Result<Self::Network, Error>;
+    fn launch(self, config: Config) -> Result<Network, Error>;
 }
 
 /// Configures a node; [`build`](Self::build) starts it.
 #[must_use = "a node is started by build()"]
 pub struct NetworkBuilder<L> {
     config: Config,
-    launch: std::marker::PhantomData<fn() -> L>,
+    launch: L,
 }
 
 impl<L: Launch> NetworkBuilder<L> {
     /// The defaults for a network.
     pub fn new(network: impl Into<NetworkId>) -> Self {
-        Self { config: Config::new(network.into()), launch: std::marker::PhantomData }
+        Self { config: Config::new(network.into()), launch: L::default() }
+    }
+
+    /// The runtime to start on. Default: the one that the driver crate names.
+    pub fn with_runtime(mut self, launch: L) -> Self {
+        self.launch = launch;
+        self
     }
 
     /// The network.
@@ -331,8 +336,8 @@ impl<L: Launch> NetworkBuilder<L> {
     /// # Errors
     /// [`Error`] says what was wrong; nothing is running then.
     #[expect(clippy::unused_async, reason = "programs await it, and other drivers may have to")]
-    pub async fn build(self) -> Result<L::Network, Error> {
-        L::launch(self.config)
+    pub async fn build(self) -> Result<NetworkOn<L>, Error> {
+        self.launch.launch(self.config).map(NetworkOn::new_running)
     }
 }
 

@@ -1,4 +1,4 @@
-//! tokio as the runtime of the event loop.
+//! The runtime of the event loop.
 
 use std::{
     future::poll_fn,
@@ -6,22 +6,22 @@ use std::{
     time::Duration,
 };
 
+use futures::channel::oneshot;
 use mosaik_driver::runtime::{Runtime, Timer};
-use mosaik_driver_tokio::{TokioRuntime, TokioTimer};
 use mosaik_proto::time::Instant;
-use tokio::sync::oneshot;
 
-async fn fired(timer: &mut TokioTimer) {
+use crate::on;
+
+async fn fired(timer: &mut impl Timer) {
     poll_fn(|cx| timer.poll_fired(cx)).await;
 }
 
-fn is_pending(timer: &mut TokioTimer) -> bool {
+fn is_pending(timer: &mut impl Timer) -> bool {
     timer.poll_fired(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
-#[tokio::test]
 async fn a_timer_fires_once_and_never_early() {
-    let runtime = TokioRuntime::current();
+    let runtime = on::runtime();
     let mut timer = runtime.timer();
     assert!(is_pending(&mut timer), "not armed");
     for micros in [0, 1, 999, 1_000, 1_001, 20_500] {
@@ -35,9 +35,8 @@ async fn a_timer_fires_once_and_never_early() {
     fired(&mut timer).await;
 }
 
-#[tokio::test]
 async fn a_timer_is_moved_and_switched_off() {
-    let runtime = TokioRuntime::current();
+    let runtime = on::runtime();
     let (mut moved, mut off) = (runtime.timer(), runtime.timer());
     let soon = runtime.now().mono + Duration::from_millis(5);
     moved.arm(Some(Instant::from_nanos(u64::MAX)));
@@ -49,18 +48,16 @@ async fn a_timer_is_moved_and_switched_off() {
     assert!(is_pending(&mut off));
 }
 
-#[tokio::test]
 async fn the_clocks_advance() {
-    let runtime = TokioRuntime::current();
+    let runtime = on::runtime();
     let before = runtime.now();
     assert!(before.mono < Instant::ZERO + Duration::from_secs(60));
     assert!(before.wall.0 > 1_700_000_000_000, "some time after 2023");
     assert!(runtime.now().mono >= before.mono);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn tasks_and_timers_start_outside_of_the_runtime() {
-    let runtime = TokioRuntime::current();
+    let runtime = on::runtime();
     let (done, end) = oneshot::channel();
     let foreign = std::thread::spawn(move || {
         let mut timer = runtime.timer();
@@ -75,4 +72,16 @@ async fn tasks_and_timers_start_outside_of_the_runtime() {
     });
     foreign.join().expect("no panic");
     end.await.expect("the task ended");
+}
+
+tests! {
+    one_thread:
+    a_timer_fires_once_and_never_early
+    a_timer_is_moved_and_switched_off
+    the_clocks_advance
+}
+
+tests! {
+    many_threads:
+    tasks_and_timers_start_outside_of_the_runtime
 }

@@ -1,4 +1,4 @@
-//! The QUIC transport on tokio, over real sockets on loopback.
+//! The QUIC transport over real sockets on loopback.
 
 use std::{
     collections::BTreeSet,
@@ -8,12 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{join, join_all};
+use futures::{
+    channel::oneshot,
+    future::{FutureExt as _, join, join_all},
+};
 use mosaik_driver::{
     quic::{DIAL_TIMEOUT, IDLE_MAX, QuicLink, QuicRead, QuicTransport, QuicWrite},
     transport::{ChunkRead, ChunkWrite, Link, Transport},
 };
-use mosaik_driver_tokio::TokioRuntime;
 use mosaik_proto::{
     PeerId,
     crypto::SecretKey,
@@ -21,19 +23,26 @@ use mosaik_proto::{
     wire::{CloseCode, Head},
 };
 
-mod support;
-use support::{connect_raw, raw_config};
+use super::stranger::{connect_raw, raw_config};
+use crate::on::{self, Mortal};
 
 /// A transport at a free port of loopback.
 fn node(seed: u8) -> (QuicTransport, PeerId, Vec<SocketAddr>) {
-    bound(seed, Ipv4Addr::LOCALHOST)
+    node_on(on::quinn(), seed)
 }
 
-fn bound(seed: u8, ip: Ipv4Addr) -> (QuicTransport, PeerId, Vec<SocketAddr>) {
+fn node_on(runtime: Arc<dyn quinn::Runtime>, seed: u8) -> (QuicTransport, PeerId, Vec<SocketAddr>) {
+    bound(runtime, seed, Ipv4Addr::LOCALHOST)
+}
+
+fn bound(
+    runtime: Arc<dyn quinn::Runtime>,
+    seed: u8,
+    ip: Ipv4Addr,
+) -> (QuicTransport, PeerId, Vec<SocketAddr>) {
     let key = SecretKey::from_bytes(&[seed; 32]);
     let addrs = BTreeSet::from([SocketAddr::from((ip, 0))]);
-    let transport =
-        QuicTransport::bind(TokioRuntime::current().quinn(), &key, &addrs).expect("bound");
+    let transport = QuicTransport::bind(runtime, &key, &addrs).expect("bound");
     let addrs = transport.local_addrs().into_iter().collect();
     (transport, key.public(), addrs)
 }
@@ -74,6 +83,17 @@ async fn read_exactly(read: &mut QuicRead, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Runs a task in the background, which ends before the test does.
+fn spawn<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> {
+    let (done, result) = oneshot::channel();
+    on::quinn().spawn(Box::pin(async move {
+        let _ = done.send(task.await);
+    }));
+    async { result.await.expect("the task has not panicked") }
+}
+
 /// The reason why reading ends; what comes before is skipped.
 async fn read_end(read: &mut QuicRead) -> Result<(), DownReason> {
     let mut chunks = Vec::new();
@@ -83,7 +103,6 @@ async fn read_end(read: &mut QuicRead) -> Result<(), DownReason> {
     Ok(())
 }
 
-#[tokio::test]
 async fn both_ends_prove_their_keys() {
     let pair = pair().await;
     assert_eq!(pair.dialled.peer(), SecretKey::from_bytes(&[2; 32]).public());
@@ -91,7 +110,6 @@ async fn both_ends_prove_their_keys() {
     assert!(pair.dialled.rtt() < Duration::from_secs(1));
 }
 
-#[tokio::test]
 async fn every_link_proves_the_keys_again() {
     let Pair { a, b, dialled, .. } = pair().await;
     let addrs: Vec<_> = b.local_addrs().into_iter().collect();
@@ -102,7 +120,6 @@ async fn every_link_proves_the_keys_again() {
     }
 }
 
-#[tokio::test]
 async fn another_key_at_the_address_is_a_wrong_peer() {
     let (a, _, _) = node(1);
     let (_b, _, addrs) = node(2);
@@ -110,7 +127,6 @@ async fn another_key_at_the_address_is_a_wrong_peer() {
     assert_eq!(a.dial(expected, addrs).await.map(drop), Err(DialError::WrongPeer));
 }
 
-#[tokio::test]
 async fn a_wrong_peer_does_not_hide_the_right_one() {
     let (a, _, _) = node(1);
     let (_b, _, mut addrs) = node(2);
@@ -121,7 +137,6 @@ async fn a_wrong_peer_does_not_hide_the_right_one() {
     assert!(accepted.is_some());
 }
 
-#[tokio::test]
 async fn clients_without_a_proved_key_are_refused() {
     let (b, peer_b, addrs_b) = node(2);
     let victim = SecretKey::from_bytes(&[9; 32]).public();
@@ -142,7 +157,6 @@ async fn clients_without_a_proved_key_are_refused() {
     assert_ne!(peer_b, attacker.public());
 }
 
-#[tokio::test]
 async fn chunks_come_back_in_order() {
     let pair = pair().await;
     let ((mut read, mut write), (mut far_read, mut far_write)) = channel(&pair).await;
@@ -176,7 +190,6 @@ async fn chunks_come_back_in_order() {
     assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn bulk_arrives_complete() {
     const TOTAL: usize = 64 << 20;
     let pair = pair().await;
@@ -184,7 +197,7 @@ async fn bulk_arrives_complete() {
     let body = Bytes::from((0..64 * 1024).map(|at| (at % 251) as u8).collect::<Vec<_>>());
     let began = Instant::now();
     let expected = body.clone();
-    let sender = tokio::spawn(async move {
+    let sender = spawn(async move {
         for _ in 0..TOTAL / body.len() {
             write.write(Head::new(), body.clone()).await.expect("written");
         }
@@ -201,13 +214,12 @@ async fn bulk_arrives_complete() {
             at += chunk.len();
         }
     }
-    sender.await.expect("sender");
+    sender.await;
     assert_eq!(at, TOTAL);
     let rate = TOTAL as f64 / 1_048_576.0 / began.elapsed().as_secs_f64();
     println!("64 MiB at {rate:.0} MiB/s");
 }
 
-#[tokio::test]
 async fn close_codes_arrive() {
     let pair = pair().await;
     let ((mut read, _write), (mut far_read, mut far_write)) = channel(&pair).await;
@@ -224,7 +236,6 @@ async fn close_codes_arrive() {
     assert_eq!(far_write.write(Head::new(), body).await, Err(local));
 }
 
-#[tokio::test]
 async fn a_finished_channel_ends_without_an_error() {
     let pair = pair().await;
     let ((_read, mut write), (mut far_read, _far_write)) = channel(&pair).await;
@@ -238,7 +249,6 @@ async fn a_finished_channel_ends_without_an_error() {
     assert!(chunks.is_empty());
 }
 
-#[tokio::test]
 async fn reset_and_stop_carry_their_codes() {
     let pair = pair().await;
     let ((mut read, mut write), (mut far_read, mut far_write)) = channel(&pair).await;
@@ -259,7 +269,6 @@ async fn reset_and_stop_carry_their_codes() {
     assert_eq!(read_end(&mut read).await, Err(DownReason::Local(CloseCode::IDLE)));
 }
 
-#[tokio::test]
 async fn a_dropped_channel_does_not_look_complete() {
     let pair = pair().await;
     let ((read, write), (mut far_read, mut far_write)) = channel(&pair).await;
@@ -271,14 +280,13 @@ async fn a_dropped_channel_does_not_look_complete() {
     assert_eq!(far_write.write(Head::new(), body).await, cancelled);
 }
 
-#[tokio::test]
 async fn reading_can_be_cancelled() {
     let pair = pair().await;
     let ((_read, mut write), (mut far_read, _far_write)) = channel(&pair).await;
     let mut chunks = Vec::new();
     for round in 0..100u8 {
         // Polled once and dropped, whether there is something already or not.
-        let _ = futures_util::FutureExt::now_or_never(far_read.read(&mut chunks));
+        let _ = far_read.read(&mut chunks).now_or_never();
         write.write(Head::new(), Bytes::from(vec![round; 100])).await.expect("written");
     }
     write.finish();
@@ -286,7 +294,6 @@ async fn reading_can_be_cancelled() {
     assert_eq!(chunks.concat(), (0..100u8).flat_map(|round| [round; 100]).collect::<Vec<_>>());
 }
 
-#[tokio::test]
 async fn closing_the_transport_tells_everybody() {
     let Pair { a, b, dialled, accepted } = pair().await;
     b.close(CloseCode::GRACEFUL_SHUTDOWN);
@@ -299,7 +306,6 @@ async fn closing_the_transport_tells_everybody() {
     assert_eq!(late.map(drop), Err(DialError::Transport));
 }
 
-#[tokio::test]
 async fn dropping_the_transport_closes_its_links() {
     let Pair { a: _a, b, dialled, accepted } = pair().await;
     drop(b);
@@ -307,7 +313,6 @@ async fn dropping_the_transport_closes_its_links() {
     assert_eq!(accepted.closed().await, DownReason::Local(CloseCode::CANCELLED));
 }
 
-#[tokio::test]
 async fn dropping_all_handles_of_a_link_closes_it() {
     let Pair { a: _a, b: _b, dialled, accepted } = pair().await;
     drop(accepted);
@@ -316,14 +321,13 @@ async fn dropping_all_handles_of_a_link_closes_it() {
 
 /// A process that is killed says nothing. Its links go down all the same, and idle links to the
 /// living do not.
-#[tokio::test]
 async fn the_dead_are_noticed_and_the_silent_are_not() {
     let Pair { a, b: _b, dialled, accepted } = pair().await;
-    let process = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("built");
-    let (doomed, peer, addrs) = process.spawn(async { node(4) }).await.expect("bound");
+    let process = Mortal::new();
+    let (doomed, peer, addrs) = node_on(process.quinn(), 4);
     let to_doomed = a.dial(peer, addrs).await.expect("dialled");
     let killed = Instant::now();
-    process.shutdown_background();
+    process.kill();
     assert_eq!(to_doomed.closed().await, DownReason::Timeout);
     let took = killed.elapsed();
     assert!(took < IDLE_MAX + Duration::from_secs(3), "{took:?}");
@@ -333,7 +337,6 @@ async fn the_dead_are_noticed_and_the_silent_are_not() {
     assert!(accepted.accept().await.is_ok());
 }
 
-#[tokio::test]
 async fn silence_is_a_timeout() {
     let (a, _, _) = node(1);
     let mute = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
@@ -345,7 +348,6 @@ async fn silence_is_a_timeout() {
     assert!(took >= DIAL_TIMEOUT && took < DIAL_TIMEOUT + Duration::from_secs(3), "{took:?}");
 }
 
-#[tokio::test]
 async fn a_silent_address_delays_the_next_by_a_moment() {
     let (a, _, _) = node(1);
     let (b, peer_b, addrs_b) = node(2);
@@ -358,7 +360,6 @@ async fn a_silent_address_delays_the_next_by_a_moment() {
     assert!(began.elapsed() < DIAL_TIMEOUT / 2);
 }
 
-#[tokio::test]
 async fn without_a_usable_address_a_dial_fails_at_once() {
     let (a, peer, _) = node(1);
     let none = ["0.0.0.0:9", "127.0.0.1:0", "224.0.0.1:9"].map(|addr| addr.parse().expect("addr"));
@@ -368,11 +369,10 @@ async fn without_a_usable_address_a_dial_fails_at_once() {
     assert_eq!(a.dial(peer, other_family).await.map(drop), Err(DialError::Transport));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_dial_at_once() {
     let (b, peer_b, addrs_b) = node(2);
     let b = Arc::new(b);
-    let acceptor = tokio::spawn({
+    let acceptor = spawn({
         let b = b.clone();
         async move {
             let mut links = Vec::new();
@@ -388,12 +388,11 @@ async fn two_hundred_dial_at_once() {
     let dials = (0..200).map(|at| dialers[at % 20].dial(peer_b, addrs_b.clone()));
     let dialled: Result<Vec<_>, _> = join_all(dials).await.into_iter().collect();
     assert_eq!(dialled.expect("all of them").len(), 200);
-    let peers: BTreeSet<_> = acceptor.await.expect("accepted").iter().map(Link::peer).collect();
+    let peers: BTreeSet<_> = acceptor.await.iter().map(Link::peer).collect();
     assert_eq!(peers.len(), 20);
 }
 
 /// LINK-16: links that are not admitted keep their seats, whoever took them; one address gets half.
-#[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_nobody_admits_is_refused_and_leaves_seats_for_others() {
     let (b, peer_b, addrs_b) = node(2);
     let refusals = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -415,7 +414,7 @@ async fn a_crowd_that_nobody_admits_is_refused_and_leaves_seats_for_others() {
     assert!(counted.len() >= errors.iter().filter(|error| told(error)).count());
     assert!(counted.iter().all(|code| *code == CloseCode::BUSY), "{counted:?}");
 
-    let elsewhere = bound(3, Ipv4Addr::new(127, 0, 0, 2)).0;
+    let elsewhere = bound(on::quinn(), 3, Ipv4Addr::new(127, 0, 0, 2)).0;
     let link = elsewhere.dial(peer_b, addrs_b.clone()).await.expect("another address has a seat");
     // Taken is not admitted; admitted is no handshake any more.
     let mut taken = Vec::new();
@@ -433,17 +432,45 @@ async fn a_crowd_that_nobody_admits_is_refused_and_leaves_seats_for_others() {
     drop((made, link, more));
 }
 
-#[tokio::test]
 async fn without_addresses_it_listens_everywhere() {
     let key = SecretKey::from_bytes(&[2; 32]);
-    let runtime = TokioRuntime::current();
-    let b = QuicTransport::bind(runtime.quinn(), &key, &BTreeSet::new()).expect("bound");
+    let b = QuicTransport::bind(on::quinn(), &key, &BTreeSet::new()).expect("bound");
     let told = b.local_addrs();
     assert!(told.iter().any(|addr| addr.ip().is_loopback()));
     assert!(told.iter().all(|addr| addr.port() != 0 && !addr.ip().is_unspecified()));
-    let a = QuicTransport::bind(runtime.quinn(), &[1; 32].into(), &BTreeSet::new()).expect("bound");
+    let a = QuicTransport::bind(on::quinn(), &[1; 32].into(), &BTreeSet::new()).expect("bound");
     for addr in told.into_iter().filter(|addr| addr.ip().is_loopback()) {
         let dialled = a.dial(key.public(), vec![addr]).await;
         assert!(dialled.is_ok() && b.accept().await.is_some(), "over {addr}");
     }
+}
+
+tests! {
+    one_thread:
+    both_ends_prove_their_keys
+    every_link_proves_the_keys_again
+    another_key_at_the_address_is_a_wrong_peer
+    a_wrong_peer_does_not_hide_the_right_one
+    clients_without_a_proved_key_are_refused
+    chunks_come_back_in_order
+    close_codes_arrive
+    a_finished_channel_ends_without_an_error
+    reset_and_stop_carry_their_codes
+    a_dropped_channel_does_not_look_complete
+    reading_can_be_cancelled
+    closing_the_transport_tells_everybody
+    dropping_the_transport_closes_its_links
+    dropping_all_handles_of_a_link_closes_it
+    the_dead_are_noticed_and_the_silent_are_not
+    silence_is_a_timeout
+    a_silent_address_delays_the_next_by_a_moment
+    without_a_usable_address_a_dial_fails_at_once
+    without_addresses_it_listens_everywhere
+}
+
+tests! {
+    many_threads:
+    bulk_arrives_complete
+    two_hundred_dial_at_once
+    a_crowd_that_nobody_admits_is_refused_and_leaves_seats_for_others
 }

@@ -51,9 +51,9 @@ pub(crate) async fn connect_raw(
     addr: SocketAddr,
 ) -> Result<Connection, ConnectionError> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
-    let runtime = Arc::new(quinn::TokioRuntime);
+    let config_of_endpoint = quinn::EndpointConfig::default();
     let endpoint =
-        quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime).expect("new");
+        quinn::Endpoint::new(config_of_endpoint, None, socket, crate::on::quinn()).expect("new");
     let crypto = Arc::new(QuicClientConfig::try_from(config).expect("AES-128"));
     let config = quinn::ClientConfig::new(crypto);
     endpoint.connect_with(config, addr, "anybody").expect("connecting").await
