@@ -228,8 +228,8 @@ macro_rules! id {
 /// |---|---|---|---|
 /// | `require`, `require_ticket` | each side demands it of the other | producers must satisfy it | consumers must satisfy it |
 /// | `online_when` | both | the producer | the consumer |
-/// | `max_consumers`, `buffer_size`, `disconnect_lagging` | the producer | the producer | – |
-/// | `criteria`, `backoff` | the consumer | – | the consumer |
+/// | `max_consumers`, `buffer_size`, `disconnect_lagging`, `kind` | the producer | the producer | – |
+/// | `criteria`, `backoff`, `replay` | the consumer | – | the consumer |
 ///
 /// A declaration for one side ignores what is for the other.
 ///

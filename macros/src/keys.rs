@@ -10,6 +10,8 @@
 //! | `disconnect_lagging` | `disconnect_lagging` | producer | producer | – |
 //! | `criteria` | `with_criteria` | consumer | – | consumer |
 //! | `backoff` | `with_backoff` | consumer | – | consumer |
+//! | `kind` | `with_kind` | producer | producer | – |
+//! | `replay` | `with_replay` | consumer | – | consumer |
 //!
 //! The prefix of a requirement names who must satisfy it, so the other side checks it. With
 //! `producer` or `consumer` in front of the stream's name, calls that land on the side that is
@@ -37,7 +39,7 @@ struct Key {
     scope: Scope,
 }
 
-const KEYS: [Key; 8] = [
+const KEYS: [Key; 10] = [
     key("require", "require", Scope::Demand),
     key("require_ticket", "require_ticket", Scope::Demand),
     key("online_when", "online_when", Scope::Both),
@@ -46,6 +48,8 @@ const KEYS: [Key; 8] = [
     key("disconnect_lagging", "disconnect_lagging", Scope::Only(Side::Producer)),
     key("criteria", "with_criteria", Scope::Only(Side::Consumer)),
     key("backoff", "with_backoff", Scope::Only(Side::Consumer)),
+    key("kind", "with_kind", Scope::Only(Side::Producer)),
+    key("replay", "with_replay", Scope::Only(Side::Consumer)),
 ];
 
 const fn key(name: &'static str, method: &'static str, scope: Scope) -> Key {
@@ -153,7 +157,7 @@ mod tests {
     }
 
     /// Key, method, and where it lands without prefix, with `producer`, with `consumer`.
-    const TABLE: [(&str, &str, [&str; 3]); 8] = [
+    const TABLE: [(&str, &str, [&str; 3]); 10] = [
         ("require", "require", ["pc", "c", "p"]),
         ("require_ticket", "require_ticket", ["pc", "c", "p"]),
         ("online_when", "online_when", ["pc", "p", "c"]),
@@ -162,6 +166,8 @@ mod tests {
         ("disconnect_lagging", "disconnect_lagging", ["p", "p", "error"]),
         ("criteria", "with_criteria", ["c", "error", "c"]),
         ("backoff", "with_backoff", ["c", "error", "c"]),
+        ("kind", "with_kind", ["p", "p", "error"]),
+        ("replay", "with_replay", ["c", "error", "c"]),
     ];
 
     #[test]

@@ -149,6 +149,8 @@ pub const GRANT_ITEMS: u64 = 1 << 24;
 pub const GRANT_BYTES: u64 = 1 << 30;
 /// A consumer that keeps its window full for longer than this is cut off (`STREAM_TOO_SLOW`).
 pub const LAG_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest wait of a refused consumer, whatever its back-off says: it must not spin.
+pub const RESUBSCRIBE_FLOOR: Duration = Duration::from_millis(1);
 /// First wait of a refused consumer; doubles up to [`RESUBSCRIBE_MAX`].
 pub const RESUBSCRIBE_MIN: Duration = Duration::from_millis(50);
 /// Longest wait of a refused consumer.

@@ -32,6 +32,16 @@
 //! **Slow consumers** (STR-08). A consumer that could not be sent anything for the producer's lag
 //! timeout is cut off with `STREAM_TOO_SLOW`, so that it cannot hold the others.
 //!
+//! **Lossy streams** (STR-18) wait for nobody: no consumer holds the log, so what a slow one has not
+//! got leaves the tail under its cursor, and the cursor goes on at the oldest item kept. The numbers
+//! make the gap exact at both ends; nothing else is different.
+//!
+//! **Replay** (STR-19). A consumer that has nothing of an incarnation may start in its tail. On the
+//! way through it is treated like a consumer of a lossy stream; near the end it begins to hold.
+//!
+//! **Undelivered** (STR-20). If the host asks, the producer keeps the ranges of items that were sent
+//! to nobody (`unsent`) and hands them over when nobody will get them any more.
+//!
 //! | subscription, seen by the consumer | left by |
 //! |---|---|
 //! | `Unlinked` | the link is admitted |

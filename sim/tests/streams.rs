@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use mosaik_proto::{ids::StreamId, streams::ProducerConfig, time::Instant};
+use mosaik_proto::{
+    ids::StreamId,
+    streams::{ProducerConfig, Replay, StreamKind},
+    time::Instant,
+};
 use mosaik_sim::{
     ConsumerSpec, Fault, HostId, Options, ProducerSpec, Swarm, World,
     scenario::{Streams, cluster, generator},
@@ -155,6 +159,48 @@ fn s2_a_pause_loses_nothing() {
     world.inject(Fault::Pause(HostId(1), secs(4)));
     world.run_until_holds(world.now() + secs(30), World::delivered).unwrap();
     assert_eq!(world.checkers().order.counts().reported, 0);
+}
+
+/// S16: ten minutes in which nothing is taken; then a lossy stream delivers again within a second.
+#[test]
+fn s16_a_lossy_stream_delivers_again_at_once() {
+    let mut config = ProducerConfig::new(stream());
+    (config.kind, config.tail_items, config.lag_timeout) = (StreamKind::Lossy, 64, secs(1));
+    let every = Duration::from_millis(100);
+    let spec = ProducerSpec { config, items: 20_000, every, ..ProducerSpec::new(stream()) };
+    let mut consumer = ConsumerSpec::new(stream());
+    consumer.config.window_items = 16;
+    let mut world = world(8, 3, spec, &consumer);
+    world.run_for(secs(1)).unwrap();
+    world.inject(Fault::Pause(HostId(1), secs(600)));
+    world.run_for(secs(600)).unwrap();
+    assert_eq!(world.offered(HostId(0)), 20_000, "it waited for nobody");
+    let reported = world.checkers().order.counts().reported;
+    world.run_until_holds(world.now() + secs(1), World::delivered).unwrap();
+    let counts = world.checkers().order.counts();
+    assert!(counts.reported > reported + 15_000, "{counts:?}");
+}
+
+/// S9, F6: who joins late for all that is kept, and takes nothing, holds nobody.
+#[test]
+fn s9_a_late_joiner_holds_nobody() {
+    let mut config = ProducerConfig::new(stream());
+    (config.disconnect_lagging, config.tail_items) = (false, 1_000);
+    let spec = ProducerSpec { config, items: 10_000, ..ProducerSpec::new(stream()) };
+    let mut world = World::new(9, Options::default());
+    cluster(&mut world, &mut generator(9), 3, Duration::ZERO, 0);
+    world.add_producer(HostId(0), spec);
+    world.add_consumer(HostId(1), ConsumerSpec::new(stream()));
+    world.run_for(secs(5)).unwrap();
+    let mut late = ConsumerSpec::new(stream());
+    (late.config.replay, late.config.window_items) = (Replay::Tail, 16);
+    world.add_consumer(HostId(2), late);
+    world.inject(Fault::Pause(HostId(2), secs(60)));
+    world.run_until_holds(world.now() + secs(5), World::subscribed).unwrap();
+    world.run_for(secs(30)).unwrap();
+    assert_eq!(world.offered(HostId(0)), 10_000, "the live consumer goes on");
+    world.run_until_holds(world.now() + secs(60), World::delivered).unwrap();
+    assert!(world.checkers().order.counts().reported > 5_000);
 }
 
 #[test]

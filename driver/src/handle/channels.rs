@@ -220,7 +220,15 @@ impl fmt::Display for DecimalSize {
     }
 }
 
-/// One subscription between a producer and a consumer, as one of its ends knew it when asked.
+/// How far one subscription is from when it is shown until it is not any more.
+#[derive(Debug, Default)]
+struct Listing {
+    connected: AtomicBool,
+    ended: OnceLock<EndReason>,
+}
+
+/// One subscription between a producer and a consumer, as one of its ends knows it. Who the other is
+/// and where it began is as of the question; its state, its counts and its end are live.
 #[derive(Clone, Debug)]
 pub struct ChannelInfo {
     pub(crate) subscription: SubscriptionId,
@@ -228,11 +236,9 @@ pub struct ChannelInfo {
     pub(crate) local: PeerId,
     pub(crate) local_produces: bool,
     pub(crate) peer: PeerEntry,
-    pub(crate) state: State,
     pub(crate) stats: Stats,
     terms: Option<Terms>,
-    /// Filled when this listing is over.
-    ended: Arc<OnceLock<EndReason>>,
+    listing: Arc<Listing>,
     lagging: Weak<dyn Lagging>,
     pub(crate) status: Arc<Watched<Status>>,
 }
@@ -268,16 +274,22 @@ impl ChannelInfo {
         &self.peer
     }
 
-    /// How far the subscription was.
+    /// How far the subscription is; live.
     #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
+    pub fn state(&self) -> State {
+        if self.ended().is_some() {
+            State::Terminated
+        } else if self.listing.connected.load(Ordering::Acquire) {
+            State::Connected
+        } else {
+            State::Connecting
+        }
     }
 
-    /// True if items could flow.
+    /// True if items can flow; live.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        self.state() == State::Connected
     }
 
     /// What went through; live, not as of the question.
@@ -311,14 +323,14 @@ impl ChannelInfo {
     /// listed anew.
     #[must_use]
     pub fn ended(&self) -> Option<EndReason> {
-        self.ended.get().copied()
+        self.listing.ended.get().copied()
     }
 
     /// Resolves when this subscription is over, at once if it is; [`ended`](Self::ended) says why.
     /// Cancel safe, detached from the handle.
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        let (status, ended) = (Arc::clone(&self.status), Arc::clone(&self.ended));
-        async move { status.until(|_| ended.get().map(|_| ())).await }
+        let (status, listing) = (Arc::clone(&self.status), Arc::clone(&self.listing));
+        async move { status.until(|_| listing.ended.get().map(|_| ())).await }
     }
 }
 
@@ -420,7 +432,7 @@ impl Channels {
             status.online = false;
             status.closed = true;
             while let Some((_, channel)) = status.channels.pop_first() {
-                let _ = channel.ended.set(EndReason::Cancelled);
+                let _ = channel.listing.ended.set(EndReason::Cancelled);
             }
         });
     }
@@ -466,9 +478,9 @@ impl Channels {
             }
             Change::ChannelGone { subscription, reason, .. } => {
                 let Some(channel) = status.channels.remove(&subscription) else { return false };
-                let _ = channel.ended.set(reason);
-                let peer = channel.peer.id();
-                self.events.send(if channel.is_connected() {
+                let (peer, connected) = (channel.peer.id(), channel.is_connected());
+                let _ = channel.listing.ended.set(reason);
+                self.events.send(if connected {
                     StreamEvent::Disconnected { peer, reason }
                 } else {
                     StreamEvent::Refused { peer, reason }
@@ -522,16 +534,17 @@ impl Channels {
         if let Some(Terms { first, before, .. }) = terms.filter(|_| old.is_none()) {
             stats.proceed(first, before);
         }
+        let listing = old.map(|old| Arc::clone(&old.listing)).unwrap_or_default();
+        listing.connected.store(connected, Ordering::Release);
         let info = ChannelInfo {
             subscription,
             stream: self.stream,
             local: self.local,
             local_produces: self.local_produces,
             peer,
-            state,
             stats,
             terms,
-            ended: old.map(|old| Arc::clone(&old.ended)).unwrap_or_default(),
+            listing,
             lagging: self.lagging.get().cloned().unwrap_or_else(|| Weak::<Nowhere>::new()),
             status: Arc::clone(&self.status),
         };

@@ -525,6 +525,9 @@ impl<D: Datum> Sink<D> for Producer<D> {
 
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
         self.closed = true;
+        if std::mem::take(&mut self.reserved) {
+            self.cell.release();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -355,6 +355,7 @@ impl Consumer {
             return self.leave(peer, reason, cx);
         }
         let Backoff { min, max } = self.config.backoff;
+        let min = min.max(limits::RESUBSCRIBE_FLOOR);
         let doubled = min.saturating_mul(1 << incoming.failures.min(8));
         let wait = cx.shared.rng.jittered(doubled.min(max), 4).max(min);
         incoming.failures = incoming.failures.saturating_add(1);

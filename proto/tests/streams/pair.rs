@@ -281,6 +281,22 @@ fn str_09_what_is_missed_is_reported() {
     assert!(missed > 100, "{missed}");
 }
 
+/// STR-18: whatever the links and the consumer do, a lossy producer may go on, nobody is cut off, and
+/// what was delivered and what was reported are everything.
+#[test]
+fn str_18_a_lossy_stream_accounts_for_everything() {
+    let mut missed = 0;
+    for seed in 0..300 {
+        let pair = run(seed, "lossy tail=4/200 lag=1ms", "window=2/100", 60);
+        assert_eq!(pair.delivered() + pair.missed[0], pair.offered, "seed {seed}");
+        assert!(pair.missed[1] >= pair.missed[0], "seed {seed}: {:?}", pair.missed);
+        let room = pair.producer.room(1);
+        assert!(room.0 > 0 && room.1 > 0, "seed {seed}: {room:?}");
+        missed += pair.missed[0];
+    }
+    assert!(missed > 100, "{missed}");
+}
+
 /// STR-06: items above the window, behind small ones, all taken at once: nobody waits for ever.
 #[test]
 fn str_06_no_size_is_stuck() {
