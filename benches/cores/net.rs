@@ -121,7 +121,8 @@ impl Net {
             self.lane.extend_from_slice(&item::short(32).expect("a short item"));
             self.lane.extend_from_slice(&[7; 32]);
         }
-        Event::Offer { producer: PRODUCER, items, data: self.lane.split().freeze() }
+        let (payload, data) = (32 * u64::from(items), self.lane.split().freeze());
+        Event::Offer { producer: PRODUCER, items, payload, data }
     }
 
     pub(crate) fn tell(&mut self, n: usize, event: Event) {

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod book;
+mod buffers;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod datum;

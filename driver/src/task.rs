@@ -11,6 +11,7 @@
 //!
 //! Whether a deadline passed is decided by the clock; the timer only wakes the loop.
 
+mod assembler;
 pub(crate) mod channel;
 mod execute;
 pub(crate) mod inbox;
@@ -352,7 +353,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 // The core says when it is done with it.
                 Taken::Close => false,
                 // The end of a producer comes behind its last batch.
-                Taken::Batch(_, data) => data.len() >= BATCH_BYTES as usize || cell.has_ended(),
+                Taken::Batch { data, .. } => data.len() >= BATCH_BYTES as usize || cell.has_ended(),
             };
             if let Some(event) = producer::event(cell, taken) {
                 self.step(event);

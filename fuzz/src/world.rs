@@ -151,9 +151,10 @@ impl World {
         if items == 0 || offered.1 >= window.1 {
             return;
         }
-        *offered = (offered.0 + u64::from(items), offered.1 + u64::from(items) * size as u64);
+        let payload = u64::from(items) * size as u64;
+        *offered = (offered.0 + u64::from(items), offered.1 + payload);
         let (producer, data) = (*producer, recipe::batch(items, size).into());
-        self.step(Event::Offer { producer, items, data });
+        self.step(Event::Offer { producer, items, payload, data });
     }
 
     /// The application takes some of what waits for it.

@@ -457,8 +457,8 @@ impl Core for Streams {
                 self.open_consumer(env, consumer, config, out);
             }
             Event::CloseConsumer(consumer) => self.close_consumer(env, consumer, out),
-            Event::Offer { producer, items, data } => {
-                self.with_producer(env, producer, out, |p, cx| p.offer(items, data, cx));
+            Event::Offer { producer, items, payload, data } => {
+                self.with_producer(env, producer, out, |p, cx| p.offer(items, payload, data, cx));
             }
             Event::Consumed { consumer, subscription, items, bytes } => {
                 self.with_consumer(env, consumer, out, |c, cx| {

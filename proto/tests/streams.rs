@@ -59,8 +59,8 @@ fn str_14_all_subscribers_share_one_body() {
         bench.run(&format!("subscribe {} s window=8/100000", 2 * n + 1));
     }
     let data = batch(3, 1_000);
-    let actions =
-        bench.step(Event::Offer { producer: ProducerId(1), items: 3, data: data.clone() });
+    let (producer, payload) = (ProducerId(1), 3_000);
+    let actions = bench.step(Event::Offer { producer, items: 3, payload, data: data.clone() });
     let sent = sent(&actions);
     assert_eq!(sent.len(), 20);
     assert!(sent.iter().all(|(.., body)| body.as_ptr() == data.as_ptr() && *body == data));
@@ -69,8 +69,8 @@ fn str_14_all_subscribers_share_one_body() {
     bench.run("accept b 101");
     bench.run("subscribe 101 s window=1/100000");
     let data = batch(2, 1_000);
-    let actions =
-        bench.step(Event::Offer { producer: ProducerId(1), items: 2, data: data.clone() });
+    let payload = 2_000;
+    let actions = bench.step(Event::Offer { producer, items: 2, payload, data: data.clone() });
     let part = self::sent(&actions).into_iter().find(|(channel, ..)| channel.0 == 101).unwrap();
     assert_eq!((part.3.as_ptr(), part.3.len()), (data.as_ptr(), 1_002));
 }

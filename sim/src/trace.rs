@@ -84,7 +84,7 @@ impl fmt::Display for EventLine<'_> {
         match self.0 {
             Event::Data { channel, chunk } => write!(f, "Data {channel:?} {} B", chunk.len()),
             Event::Drained { channel, bytes } => write!(f, "Drained {channel:?} {bytes} B"),
-            Event::Offer { producer, items, data } => {
+            Event::Offer { producer, items, data, .. } => {
                 write!(f, "Offer {producer:?} {items} items {} B", data.len())
             }
             other => write!(f, "{other:?}"),

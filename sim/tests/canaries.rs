@@ -145,7 +145,7 @@ fn bounds_refuse_debts_and_offers() {
     let window = |items, bytes| Action::Window { producer, items, bytes };
     let mut data = Vec::new();
     (0..3).for_each(|number| self::write(&mut data, item(1, number).stamp, 50));
-    let offer = Event::Offer { producer, items: 3, data: Bytes::from(data) };
+    let offer = Event::Offer { producer, items: 3, payload: 150, data: Bytes::from(data) };
     let mut bounds = Bounds::default();
     assert!(bounds.event(PROCESS, &offer).is_err(), "before a window");
     let mut bounds = Bounds::default();

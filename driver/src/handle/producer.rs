@@ -26,16 +26,24 @@ use super::{
     when::When,
 };
 use crate::{
+    buffers::Ring,
     datum::Datum,
     sync::{broadcast::Events, cell::lock},
     task::inbox::{Queued, Source},
 };
+
+/// Room for a small item; with less a batch gets another buffer.
+const ROOM: usize = 512;
+/// Bytes of a batch's buffer.
+const BUFFER: usize = limits::BATCH_BYTES as usize + ROOM;
 
 /// Items on their way from handles to the loop.
 #[derive(Debug, Default)]
 struct Lane {
     /// Full batches, oldest first; few, because the lane is bounded in bytes.
     full: std::collections::VecDeque<(u32, u64, BytesMut)>,
+    /// Memory of batches, to be used again when the core has dropped them.
+    spare: Ring,
     /// The batch that is being filled, its items and their payload bytes.
     open: BytesMut,
     open_items: u32,
@@ -84,7 +92,7 @@ impl Lagging for ProducerCell {
 #[derive(Debug)]
 pub(crate) enum Taken {
     Open,
-    Batch(u32, Bytes),
+    Batch { items: u32, payload: u64, data: Bytes },
     Close,
     Nothing,
 }
@@ -146,7 +154,7 @@ impl ProducerCell {
         lane.taken.1 += payload;
         drop(lane);
         self.room.notify(usize::MAX);
-        Taken::Batch(items, data.freeze())
+        Taken::Batch { items, payload, data: data.freeze() }
     }
 
     /// The core allows this much in all.
@@ -235,6 +243,9 @@ impl ProducerCell {
         }
         let first = lane.items == 0;
         let long = lane.long;
+        if lane.open.capacity() - lane.open.len() < ROOM {
+            self.make_room(&mut lane);
+        }
         let payload = match encode(&item, &mut lane.open, long) {
             Ok(payload) => payload,
             Err(Unsendable::Encoding(error)) => return Err(Error::Encoding(item, error)),
@@ -247,12 +258,35 @@ impl ProducerCell {
         let form = if lane.long || long { item::LONG } else { item::SHORT };
         lane.bytes += payload + form;
         if lane.open.len() >= limits::BATCH_BYTES as usize {
+            // What is left of a buffer that grew far beyond a batch is not worth keeping.
+            let keep = lane.open.capacity() <= 2 * BUFFER;
             let batch = (lane.open_items, lane.open_payload, lane.open.split());
             lane.full.push_back(batch);
             lane.open_items = 0;
             lane.open_payload = 0;
+            let rest = std::mem::take(&mut lane.open);
+            if keep {
+                lane.spare.put(rest, self.spares());
+            }
         }
         Ok(first)
+    }
+
+    /// Makes room for a small item at least. One buffer serves many small batches.
+    fn make_room(&self, lane: &mut Lane) {
+        if lane.open.is_empty() {
+            let next = lane.spare.take(BUFFER);
+            let rest = std::mem::replace(&mut lane.open, next);
+            lane.spare.put(rest, self.spares());
+        } else {
+            lane.open.reserve(BUFFER);
+        }
+    }
+
+    /// Buffers that are waited for: as many as the core's log and the lane hold.
+    fn spares(&self) -> usize {
+        let held = self.config.tail_bytes.saturating_add(limits::LANE_BYTES as u64);
+        (held / u64::from(limits::BATCH_BYTES)) as usize + 2
     }
 }
 
@@ -276,10 +310,6 @@ fn encode<D: Datum>(
         }
     }
     let start = batch.len();
-    if batch.capacity() - start < 512 {
-        // One allocation serves many small batches; each split shares it.
-        batch.reserve(limits::BATCH_BYTES as usize + 512);
-    }
     let mut undo = Undo(batch, start);
     let form = if long { item::LONG } else { item::SHORT };
     undo.0.extend_from_slice(&[0; item::LONG][..form]);
@@ -537,7 +567,9 @@ pub(crate) fn event(cell: &ProducerCell, taken: Taken) -> Option<node::Event> {
     let producer = cell.id;
     match taken {
         Taken::Open => Some(node::Event::OpenProducer { producer, config: cell.config.clone() }),
-        Taken::Batch(items, data) => Some(node::Event::Offer { producer, items, data }),
+        Taken::Batch { items, payload, data } => {
+            Some(node::Event::Offer { producer, items, payload, data })
+        }
         Taken::Close => Some(node::Event::CloseProducer(producer)),
         Taken::Nothing => None,
     }

@@ -18,7 +18,10 @@ use mosaik_proto::{
     wire::{CloseCode, Head},
 };
 
-use super::inbox::{Inbox, Queued, Source};
+use super::{
+    assembler::Assembler,
+    inbox::{Inbox, Queued, Source},
+};
 use crate::{
     sync::cell::lock,
     transport::{ChunkRead, ChunkWrite},
@@ -58,6 +61,9 @@ struct State {
 pub(crate) struct Channel {
     pub(crate) id: ChannelId,
     pub(crate) link: LinkId,
+    /// We opened it: the other end's bytes are frames from the first on, and our own consumers bound
+    /// how much of them is kept.
+    opened: bool,
     queued: Queued,
     state: Mutex<State>,
     /// Wakes the read pump: the slot has room, or the channel is closed.
@@ -68,10 +74,11 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// A channel without pumps yet.
-    pub(crate) fn new(id: ChannelId, link: LinkId) -> Self {
+    pub(crate) fn new(id: ChannelId, link: LinkId, opened: bool) -> Self {
         Self {
             id,
             link,
+            opened,
             queued: Queued::default(),
             state: Mutex::default(),
             reader: AtomicWaker::new(),
@@ -124,19 +131,26 @@ impl Channel {
 
     /// Moves bytes from the transport into the slot, until the channel ends.
     pub(crate) async fn pump_in(self: Arc<Self>, mut read: impl ChunkRead, inbox: Arc<Inbox>) {
-        let mut chunks = Vec::new();
-        let mut pool = BytesMut::new();
+        let mut packets = Vec::new();
+        let mut ready = VecDeque::new();
+        let mut frames = self.opened.then(Assembler::default);
         loop {
-            let result = match self.or_closed(read.read(&mut chunks)).await {
+            let result = match self.or_closed(read.read(&mut packets)).await {
                 Ok(result) => result,
                 Err(code) => return read.stop(code),
             };
-            if !chunks.is_empty() {
-                let chunk = gather(&mut chunks, &mut pool);
+            match &mut frames {
+                Some(frames) => frames.gather(&mut packets, &mut ready),
+                None => ready.extend(packets.drain(..)),
+            }
+            if !matches!(result, Ok(true)) {
+                ready.extend(frames.as_mut().and_then(Assembler::rest));
+            }
+            if !ready.is_empty() {
                 {
                     let mut state = lock(&self.state);
-                    state.waiting += chunk.len();
-                    state.news.chunks.push_back(chunk);
+                    state.waiting += ready.iter().map(Bytes::len).sum::<usize>();
+                    state.news.chunks.append(&mut ready);
                 }
                 self.announce(&inbox);
             }
@@ -227,21 +241,6 @@ impl Channel {
             self.announce(inbox);
         }
     }
-}
-
-/// What arrived together as one chunk. A transport hands over packets; a step of the core for each
-/// would cost more than this copy, which the core then need not make. The pool's memory is used
-/// again once everything in it was taken.
-fn gather(chunks: &mut Vec<Bytes>, pool: &mut BytesMut) -> Bytes {
-    if let [_] = chunks[..] {
-        return chunks.remove(0);
-    }
-    let len = chunks.iter().map(Bytes::len).sum();
-    if pool.capacity() < len {
-        pool.reserve(len.max(JOIN_BYTES * 4));
-    }
-    chunks.drain(..).for_each(|chunk| pool.extend_from_slice(&chunk));
-    pool.split().freeze()
 }
 
 /// The next write; several small ones become one.

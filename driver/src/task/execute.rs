@@ -65,7 +65,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             Action::Dial { peer, addrs } => self.dial(peer, addrs),
             Action::OpenChannel { link, channel, protocol: _ } => {
                 if let Some(state) = self.links.get(&link) {
-                    let slot = Arc::new(Channel::new(channel, link));
+                    let slot = Arc::new(Channel::new(channel, link, true));
                     self.of_link.insert((link, channel));
                     self.channels.insert(channel, Arc::clone(&slot));
                     state.slot.open(slot);

@@ -198,7 +198,7 @@ impl<R: Runtime, L: Link> Task<R, L> {
 
     async fn accept(&self) {
         while let Ok((read, write)) = self.link.accept().await {
-            let channel = Arc::new(Channel::new(self.ids.channel(), self.slot.id));
+            let channel = Arc::new(Channel::new(self.ids.channel(), self.slot.id, false));
             lock(&self.slot.state).accepted.push_back(Arc::clone(&channel));
             self.slot.announce(&self.inbox);
             self.spawn_pumps(channel, read, write);

@@ -71,8 +71,8 @@ pub(super) fn enter(event: Event, work: &mut Work) {
             Streams(streams::Event::OpenConsumer { consumer, config })
         }
         Event::CloseConsumer(consumer) => Streams(streams::Event::CloseConsumer(consumer)),
-        Event::Offer { producer, items, data } => {
-            Streams(streams::Event::Offer { producer, items, data })
+        Event::Offer { producer, items, payload, data } => {
+            Streams(streams::Event::Offer { producer, items, payload, data })
         }
         Event::Consumed { consumer, subscription, items, bytes } => {
             Streams(streams::Event::Consumed { consumer, subscription, items, bytes })

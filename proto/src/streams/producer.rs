@@ -131,21 +131,21 @@ impl Producer {
     }
 
     /// Takes a batch from the host.
-    pub(super) fn offer(&mut self, items: u32, data: Bytes, cx: &mut Cx<'_>) {
+    pub(super) fn offer(&mut self, items: u32, payload: u64, data: Bytes, cx: &mut Cx<'_>) {
         assert!(
             self.offered.items < self.window.items && self.offered.bytes < self.window.bytes,
             "the host offers only what the window allows"
         );
-        let before = self.log.end();
-        self.log.append(items, data);
+        let before = self.log.next();
+        self.log.append(items, payload, data);
         self.offered.items += u64::from(items);
-        self.offered.bytes += self.log.end().payload - before.payload;
+        self.offered.bytes += payload;
         if let Some(unsent) = &mut self.unsent {
-            unsent.add(before.seq, self.log.next());
+            unsent.add(before, self.log.next());
         }
         self.pump_all(cx);
         if self.consumers.is_empty() && self.config.kind == StreamKind::Lossless {
-            self.undelivered(before.seq, self.log.next(), cx);
+            self.undelivered(before, self.log.next(), cx);
         }
         self.open_window(cx);
     }

@@ -273,6 +273,8 @@ pub enum Event {
         producer: ProducerId,
         /// How many items.
         items: u32,
+        /// Their payload bytes.
+        payload: u64,
         /// The items, each with its length in front (see [`item`](super::item)).
         data: Bytes,
     },

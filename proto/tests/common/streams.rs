@@ -59,6 +59,11 @@ pub(crate) fn items(first: u64, count: u32, batch: &[u8]) -> Vec<u8> {
 }
 
 /// A batch of `count` items of `size` bytes.
+pub(crate) fn offer(producer: u64, items: u32, size: usize) -> Event {
+    let (payload, data) = (u64::from(items) * size as u64, batch(items, size));
+    Event::Offer { producer: ProducerId(producer), items, payload, data }
+}
+
 pub(crate) fn batch(count: u32, size: usize) -> Bytes {
     let mut bytes = Vec::new();
     for _ in 0..count {
@@ -188,8 +193,8 @@ impl Bench {
                 vec![Event::ChannelDown { channel, reason: args.reason(1) }]
             }
             "offer" => {
-                let (producer, count) = (ProducerId(args.read(0)), args.read(1));
-                vec![Event::Offer { producer, items: count, data: batch(count, args.read(2)) }]
+                let (producer, count) = (args.read(0), args.read(1));
+                vec![offer(producer, count, args.read(2))]
             }
             "consumed" => {
                 let (consumer, subscription) =
@@ -318,7 +323,7 @@ impl Bench {
 
     /// One step; the invariants of streams hold after it.
     pub(crate) fn step(&mut self, event: Event) -> Vec<Action> {
-        if let Event::Offer { producer, items, data } = &event {
+        if let Event::Offer { producer, items, data, .. } = &event {
             let payload = item::Items::new(data.clone()).map(|item| item.unwrap().len() as u64);
             let (window, offered) = self.windows.get_mut(producer).unwrap();
             assert!(offered.0 < window.0 && offered.1 < window.1, "within the window");
@@ -345,8 +350,7 @@ impl Bench {
 
     /// Offers `count` items of `size` bytes.
     pub(crate) fn step_offer(&mut self, producer: u64, count: u32, size: usize) -> Vec<Action> {
-        let data = batch(count, size);
-        self.step(Event::Offer { producer: ProducerId(producer), items: count, data })
+        self.step(offer(producer, count, size))
     }
 
     /// A channel ended by its other end.

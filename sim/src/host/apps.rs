@@ -118,7 +118,7 @@ impl ProducerApp {
     /// The next batch, if the window has room and there is something left to offer.
     pub(crate) fn tick(&mut self, producer: ProducerId) -> Option<Event> {
         let wanted = 1 + self.rng.below(self.spec.batch);
-        let (mut data, mut items) = (Vec::new(), 0);
+        let (mut data, mut items, mut payload) = (Vec::new(), 0, 0);
         let (least, most) = (*self.spec.sizes.start(), *self.spec.sizes.end());
         while u64::from(items) < wanted && !self.is_done() {
             let drawn = self.next_size.take();
@@ -134,9 +134,15 @@ impl ProducerApp {
             write(&mut data, stamp, size as usize);
             self.offered.0 += 1;
             self.offered.1 += size;
+            payload += size;
             items += 1;
         }
-        (items > 0).then(|| Event::Offer { producer, items, data: Bytes::from(data) })
+        (items > 0).then(|| Event::Offer {
+            producer,
+            items,
+            payload,
+            data: Bytes::from(data),
+        })
     }
 }
 
