@@ -167,7 +167,10 @@ fn node_01_items_pass_through_all_children() {
     let mut world = streaming(1);
     assert_eq!((world.nodes[0].paths().len(), world.nodes[1].paths().len()), (1, 1));
     assert!(world.nodes[0].catalog().get(&id("x")).is_some());
-    world.step(1, Event::Offer { producer: ProducerId(1), items: 3, payload: 30, data: batch(3, 10) });
+    world.step(
+        1,
+        Event::Offer { producer: ProducerId(1), items: 3, payload: 30, data: batch(3, 10) },
+    );
     world.settle();
     assert!(world.index(0, is_delivery).is_some());
     // INV-NODE-1: a timeout that is early, or comes again, finds nothing to do.
@@ -183,7 +186,10 @@ fn node_01_items_pass_through_all_children() {
 fn node_02_the_end_has_its_order() {
     let mut world = streaming(2);
     // Accepted before the end, on its way during it.
-    world.step(1, Event::Offer { producer: ProducerId(1), items: 3, payload: 30, data: batch(3, 10) });
+    world.step(
+        1,
+        Event::Offer { producer: ProducerId(1), items: 3, payload: 30, data: batch(3, 10) },
+    );
     world.actions.clear();
     let tombstone = world.locals[1].depart(clock(world.now).wall);
     world.step(1, Event::Shutdown(tombstone));
@@ -213,7 +219,10 @@ fn node_02_the_end_has_its_order() {
 fn node_03_the_same_events_give_the_same_actions() {
     let run = |seed| {
         let mut world = streaming(seed);
-        world.step(1, Event::Offer { producer: ProducerId(1), items: 3, payload: 30, data: batch(3, 10) });
+        world.step(
+            1,
+            Event::Offer { producer: ProducerId(1), items: 3, payload: 30, data: batch(3, 10) },
+        );
         let (link, reason) = (LinkId(1), DownReason::Timeout);
         world.step(0, Event::LinkDown { link, reason });
         world.step(1, Event::LinkDown { link, reason });

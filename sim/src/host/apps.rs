@@ -137,12 +137,7 @@ impl ProducerApp {
             payload += size;
             items += 1;
         }
-        (items > 0).then(|| Event::Offer {
-            producer,
-            items,
-            payload,
-            data: Bytes::from(data),
-        })
+        (items > 0).then(|| Event::Offer { producer, items, payload, data: Bytes::from(data) })
     }
 }
 
