@@ -208,7 +208,8 @@ impl Driver {
                 item::append(&mut data, &number.to_be_bytes());
             }
             let (items, data) = ((self.app.items - first) as u32, data.freeze());
-            self.events.push_back(Event::Offer { producer, items, data });
+            let payload = 8 * u64::from(items);
+            self.events.push_back(Event::Offer { producer, items, payload, data });
         }
     }
 
