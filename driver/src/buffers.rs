@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn a_buffer_comes_back_when_all_of_it_was_dropped() {
         let mut ring = Ring::default();
-        let mut give = |ring: &mut Ring| {
+        let give = |ring: &mut Ring| {
             let mut buffer = ring.take(100);
             buffer.extend_from_slice(&[1; 90]);
             let piece = buffer.split().freeze();
