@@ -34,6 +34,7 @@ impl<K: PartialEq> ByReason<K> {
 pub(crate) struct NodeMetrics {
     network: SharedString,
     pub(crate) connections_opened: Counter,
+    pub(crate) dials: Counter,
     pub(crate) links_refused: ByReason<CloseCode>,
     pub(crate) channels_refused: Counter,
     pub(crate) violations: Counter,
@@ -59,6 +60,7 @@ impl NodeMetrics {
         let label = || [("network", network.clone())];
         Self {
             connections_opened: counter!("mosaik.network.connections.opened"),
+            dials: counter!("mosaik.links.dials", &label()),
             links_refused: links_refused(&network),
             channels_refused: counter!("mosaik.links.channels.refused", &label()),
             violations: counter!("mosaik.links.violations", &label()),

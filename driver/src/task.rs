@@ -367,6 +367,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
 
     /// Starts a dial in the background; it ends as a link or as `DialFailed`.
     fn dial(&self, peer: PeerId, addrs: Vec<std::net::SocketAddr>) {
+        self.shared.metrics.dials.increment(1);
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
         let (runtime, ids, books) =
             (Arc::clone(&self.runtime), self.ids.clone(), self.books.clone());

@@ -370,6 +370,7 @@ impl Streams {
         self.pending.remove(&channel);
         self.shared.routes.remove(&channel);
         self.shared.timers.cancel(&Timer::Pending(channel));
+        out.push(Action::Count(Counter::Refused(code)));
         out.push(Action::Close { channel, code });
     }
 

@@ -9,6 +9,7 @@ use mosaik_proto::{
     links,
     node::Action,
     streams::{self, Change, Owner},
+    wire::CloseCode,
 };
 
 use super::{Channel, Task};
@@ -203,9 +204,15 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             }
             streams::Counter::Rejected(stream, code) => {
                 tracing::debug!(stream = %stream, %code, "a consumer was refused");
-                node.streams_rejected.increment(1);
                 if let Some(cell) = of(&stream) {
                     cell.channels.metrics.rejected.increment(1);
+                }
+            }
+            streams::Counter::Refused(code) => {
+                node.streams_rejected.increment(1);
+                if code == CloseCode::PROTOCOL_VIOLATION {
+                    tracing::warn!("a peer broke the stream protocol");
+                    node.stream_violations.increment(1);
                 }
             }
             streams::Counter::Dropped { stream, items } => {

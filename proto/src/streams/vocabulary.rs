@@ -459,8 +459,10 @@ pub enum Change {
 pub enum Counter {
     /// A producer accepted a consumer.
     Accepted(StreamId),
-    /// A producer refused a consumer.
+    /// A producer refused a consumer; `Refused` follows.
     Rejected(StreamId, CloseCode),
+    /// A channel was refused before it was anybody's subscription.
+    Refused(CloseCode),
     /// Items were written to one subscription of a producer.
     Sent {
         /// The stream.

@@ -460,6 +460,7 @@ impl Bench {
             Counter::Rejected(stream, code) => {
                 format!("rejected {} {}", name(stream), code_name(*code))
             }
+            Counter::Refused(code) => format!("refused {}", code_name(*code)),
             Counter::Sent { stream, items, bytes } => {
                 format!("sent {} {items}/{bytes}", name(stream))
             }
