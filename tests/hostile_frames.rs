@@ -9,7 +9,7 @@ use hostile::{
     CONTROL, HELLO, Hostile, READY, STREAM, Victim, counted,
     entries::item,
     memory,
-    peer::{announced, frame, subscribe, subscribe_with},
+    peer::{accept, announced, frame, subscribe, subscribe_with},
     report,
 };
 use mosaik::{
@@ -132,12 +132,8 @@ fn wrong_consumers(stream: &StreamId) -> Vec<(Case, CloseCode)> {
         ("SUBSCRIBE: garbage", frame(SUBSCRIBE, &[0xff; 128]), violation),
         ("SUBSCRIBE: twice", then(good.clone()), violation),
         ("credit at first", credit(1, 1), violation),
-        ("ACCEPT to a producer", frame(ACCEPT, &wire::encode(&(1u64, 1u64))), violation),
-        (
-            "ACCEPT to a producer, later",
-            then(frame(ACCEPT, &wire::encode(&(1u64, 1u64)))),
-            violation,
-        ),
+        ("ACCEPT to a producer", accept(1, 1), violation),
+        ("ACCEPT to a producer, later", then(accept(1, 1)), violation),
         ("ITEMS to a producer", then(frame(ITEMS_OF_STREAM, &[0; 20])), violation),
         ("an unknown kind", frame(99, &[]), violation),
         ("an unknown kind, later", then(frame(99, &[])), violation),
@@ -175,8 +171,8 @@ async fn wrong_consumers_lose_their_channel() {
     }
     // A position that the producer never reached, in its own incarnation.
     let mut channel = raw.stream(&subscribe(&stream)).await;
-    let accept = channel.next().await.expect("accepted");
-    let (incarnation, _): (u64, u64) = wire::decode(&accept.payload).expect("a position");
+    let accepted = channel.next().await.expect("accepted");
+    let (incarnation, ..): (u64, u64, u8) = wire::decode(&accepted.payload).expect("a position");
     let ahead = subscribe_with(&stream, (10, 10), Some((incarnation, u64::MAX)));
     assert_eq!(raw.stream(&ahead).await.ended().await, CloseCode::PROTOCOL_VIOLATION);
     // The same link still serves who behaves.
@@ -199,19 +195,19 @@ fn items(first: u64, count: u32, batch: &[u8]) -> Vec<u8> {
 
 /// What a producer may not say.
 fn wrong_producers() -> Vec<Case> {
-    let accept = |next: u64| frame(ACCEPT, &wire::encode(&(5u64, next)));
-    let then = |rest: Vec<u8>| [accept(10), rest].concat();
+    let then = |rest: Vec<u8>| [accept(5, 10), rest].concat();
     let long = [&[0x80, 0, 0xff, 0xff][..], &[7; 0xffff]].concat();
     let too_many =
         items(10, limits::WINDOW_ITEMS as u32 + 1, &batch(limits::WINDOW_ITEMS as usize + 1));
     let too_much = (0..40).flat_map(|n| items(10 + n, 1, &long)).collect();
     let cases = [
-        ("ACCEPT: too long", announced(ACCEPT, 21)),
+        ("ACCEPT: too long", announced(ACCEPT, 22)),
         ("ACCEPT: 4 GiB", announced(ACCEPT, u32::MAX)),
-        ("ACCEPT: a byte less", frame(ACCEPT, &[5])),
-        ("ACCEPT: a byte more", frame(ACCEPT, &[5, 10, 0])),
+        ("ACCEPT: a byte less", frame(ACCEPT, &[5, 10])),
+        ("ACCEPT: a byte more", frame(ACCEPT, &[5, 10, 0, 0])),
+        ("ACCEPT: no such kind", frame(ACCEPT, &[5, 10, 2])),
         ("ACCEPT: garbage", frame(ACCEPT, &[0xff; 20])),
-        ("ACCEPT: twice", then(accept(10))),
+        ("ACCEPT: twice", then(accept(5, 10))),
         ("items at first", items(0, 1, &batch(1))),
         ("SUBSCRIBE to a consumer", frame(SUBSCRIBE, &[0; 40])),
         ("CREDIT to a consumer", then(frame(CREDIT, &[1, 1]))),
@@ -280,7 +276,7 @@ async fn the_largest_numbers_are_only_numbers() {
     let mut channel = raw.accept().await;
     channel.first().await;
     channel.next().await.expect("a subscription");
-    channel.frame(ACCEPT, &wire::encode(&(u64::MAX, 0u64))).await;
+    channel.send(&accept(u64::MAX, 0)).await;
     channel.send(&items(0, 1, &batch(1))).await;
     channel.send(&items(u64::MAX - 1, 1, &batch(1))).await;
     for _ in 0..2 {

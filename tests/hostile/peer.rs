@@ -214,5 +214,10 @@ pub(crate) fn subscribe_with(
     resume: Option<(u64, u64)>,
 ) -> Vec<u8> {
     let window = (1_000u64, 1_000_000u64);
-    frame(1, &wire::encode(&(stream, Criteria::default(), window, grant, resume)))
+    frame(1, &wire::encode(&(stream, Criteria::default(), window, grant, resume, 0u64)))
+}
+
+/// A producer's answer: its incarnation, the number of the next item, and that it loses nothing.
+pub(crate) fn accept(incarnation: u64, next: u64) -> Vec<u8> {
+    frame(3, &wire::encode(&(incarnation, next, 0u8)))
 }

@@ -69,7 +69,7 @@ impl Victim {
                 while let Some(Data2(n)) = consumer.next().await {
                     assert_eq!(n, arrived.fetch_add(1, Ordering::Relaxed), "each once, in order");
                     while let Ok(Some(event)) = events.try_recv() {
-                        assert!(matches!(event, StreamEvent::Connected(_)), "{event:?}");
+                        assert!(matches!(event, StreamEvent::Connected { .. }), "{event:?}");
                     }
                 }
             }
