@@ -37,6 +37,11 @@ impl Site {
     }
 
     fn start_in(&self, network: &str, index: u8, bootstrap: Option<&str>) -> Hostwatch {
+        let more: Vec<_> = bootstrap.iter().flat_map(|peer| ["--bootstrap", peer]).collect();
+        self.start_with(network, index, &more)
+    }
+
+    fn start_with(&self, network: &str, index: u8, more: &[&str]) -> Hostwatch {
         let program = example("hostwatch");
         let mut command = match &self.hosts {
             Some(hosts) => hosts.command(index, program),
@@ -47,7 +52,7 @@ impl Site {
             .args(["--json", "--name", &name, "--network", network, "--secret", &name])
             // Nothing outlives a test that was killed by much.
             .args(["--for", "120"])
-            .args(bootstrap.iter().flat_map(|peer| ["--bootstrap", peer]))
+            .args(more)
             .env("MOSAIK_RUNTIME_DIR", self.runtime.path())
             .env("RUST_LOG", "mosaik=debug,mosaik_driver=debug,mosaik_proto=debug");
         Hostwatch { process: Process::start(&name, &mut command), name }
@@ -87,6 +92,15 @@ impl Hostwatch {
             let at = format!("@{addr}");
             words.find(|word| word.contains(&at)).map(str::to_owned)
         })
+    }
+
+    /// The names of its threads.
+    fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.pid()));
+        let names = tasks.expect("a process has threads").filter_map(|task| {
+            std::fs::read_to_string(task.expect("a thread").path().join("comm")).ok()
+        });
+        names.collect()
     }
 
     /// Ends the process by a signal that it minds; it leaves in good order.
@@ -194,4 +208,35 @@ fn networks_never_see_each_other() {
             assert_eq!(strangers, [0, 0], "at {}", watch.name);
         }
     }
+}
+
+/// One process on tokio and one on smol see each other's readings.
+#[test]
+fn runtimes_do_not_notice_each_other() {
+    let site = Site::new(None);
+    let start = |index, runtime| site.start_with(&site.network, index, &["--runtime", runtime]);
+    let (tokio, smol) = (start(0, "tokio"), start(1, "smol"));
+    for (one, other) in [(&tokio, &smol), (&smol, &tokio)] {
+        one.sees("reading", &other.name, 4, Instant::now() + PATIENCE);
+        assert_eq!(one.count("joined", &other.name), 1, "at {}", one.name);
+    }
+    if cfg!(target_os = "linux") {
+        let on_tokio = |name: &String| name.starts_with("tokio");
+        let (there, here) = (tokio.threads(), smol.threads());
+        assert!(there.iter().any(on_tokio), "{there:?}");
+        assert!(!here.iter().any(on_tokio), "{here:?}");
+        assert!(here.iter().any(|name| name.starts_with("mosaik-smol")), "{here:?}");
+    }
+    // Each leaves in good order, and the other hears of it.
+    let deadline = after(3);
+    smol.process.signal("TERM");
+    tokio.sees("left", &smol.name, 1, deadline);
+    smol.stop("TERM");
+    let smol = start(1, "smol");
+    smol.sees("reading", &tokio.name, 1, Instant::now() + PATIENCE);
+    let deadline = after(3);
+    tokio.process.signal("INT");
+    smol.sees("left", &tokio.name, 1, deadline);
+    tokio.stop("INT");
+    smol.stop("INT");
 }

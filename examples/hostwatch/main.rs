@@ -6,21 +6,25 @@
 //! cargo run --example hostwatch -- --name alpha
 //! cargo run --example hostwatch -- --name beta --bootstrap <as alpha has printed it>
 //! ```
+//!
+//! `--runtime smol` runs it on smol instead of tokio; the others do not notice.
 
 mod board;
 mod host;
+mod on;
 
-use std::{error::Error, io, pin::pin, time::Duration};
+use std::{error::Error, io, pin::pin, time::Instant};
 
 use clap::Parser;
+use futures::{Stream, StreamExt};
 use mosaik::{
     declare::stream,
     discovery::{Config, EndpointAddr, Event, RecvError},
+    driver::{Launch, Network, NetworkOn},
     *,
 };
-use tokio::{signal, time};
 
-use crate::{board::Board, host::Reading};
+use crate::{board::Board, host::Reading, on::Runtime};
 
 stream!(
     /// One reading a second from every host.
@@ -42,6 +46,9 @@ struct Args {
     /// Be the same peer as the last time that this text was given
     #[arg(long, value_name = "TEXT")]
     secret: Option<String>,
+    /// Which one to run on
+    #[arg(long, value_enum, default_value_t = Runtime::Tokio)]
+    runtime: Runtime,
     /// Stop after so many seconds
     #[arg(long = "for", value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -50,15 +57,25 @@ struct Args {
     json: bool,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let logs = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt().with_env_filter(logs).with_writer(io::stderr).init();
     let args = Args::parse();
+    match args.runtime {
+        Runtime::Tokio => on::tokio(args),
+        Runtime::Smol => on::smol(args),
+    }
+}
 
+/// A node on any runtime, which takes part until it is told to stop.
+async fn run<L: Launch>(
+    args: Args,
+    seconds: impl Stream<Item = ()>,
+    stop: impl Future<Output = io::Result<()>>,
+) -> Result<(), Box<dyn Error>> {
     let discovery =
         Config::builder().with_local_discovery(true).with_bootstrap(args.bootstrap.clone());
-    let mut network = Network::builder(args.network.as_str()).with_discovery(discovery);
+    let mut network = NetworkOn::<L>::builder(args.network.as_str()).with_discovery(discovery);
     if let Some(secret) = &args.secret {
         network = network.with_secret_key(Digest::from(secret.as_str()));
     }
@@ -67,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("{} is {id} in the network {:?}", args.name, args.network);
     addrs.iter().for_each(|addr| eprintln!("--bootstrap {id}@{addr}"));
 
-    let result = watch(&network, args).await;
+    let result = watch(&network, args, seconds, stop).await;
     network.shutdown().await;
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -76,16 +93,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Publishes our readings and shows everyone's until it is told to stop.
-async fn watch(network: &Network, args: Args) -> io::Result<()> {
+async fn watch(
+    network: &Network,
+    args: Args,
+    seconds: impl Stream<Item = ()>,
+    stop: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
     let (me, discovery) = (network.local().id(), network.discovery());
     let mut events = discovery.events();
     let mut readings = Readings::consumer(network);
     let producer = Readings::producer(network);
 
     let mut board = Board::new(args.json);
-    let (started, mut second) = (time::Instant::now(), time::interval(Duration::from_secs(1)));
-    let mut stop = pin!(told_to_stop(args.seconds));
+    let started = Instant::now();
+    let (mut seconds, mut stop) = (pin!(seconds), pin!(stop));
     loop {
+        // The macro needs no runtime of tokio.
         tokio::select! {
             biased;
             result = &mut stop => return result,
@@ -99,7 +122,7 @@ async fn watch(network: &Network, args: Args) -> io::Result<()> {
                 let there = discovery.catalog();
                 board.retain(|peer| Some(*peer) != gone && there.get(peer).is_some())?;
             }
-            _ = second.tick() => {
+            _ = seconds.next() => {
                 let reading = Reading::take(me, args.name.clone(), started.elapsed());
                 board.reading(reading.clone())?;
                 board.draw()?;
@@ -113,18 +136,5 @@ async fn watch(network: &Network, args: Args) -> io::Result<()> {
                 }
             }
         }
-    }
-}
-
-/// Resolves at Ctrl-C, at SIGTERM, and when the time is over.
-async fn told_to_stop(seconds: Option<u64>) -> io::Result<()> {
-    #[cfg(unix)]
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    #[cfg(not(unix))]
-    let mut terminate = signal::windows::ctrl_close()?;
-    tokio::select! {
-        result = signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-        () = time::sleep(seconds.map_or(Duration::MAX, Duration::from_secs)) => Ok(()),
     }
 }

@@ -62,9 +62,14 @@ impl Process {
         found.unwrap_or_else(|| panic!("{} did not print in time: {what}", self.name))
     }
 
+    /// The number that the system gave it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal: `INT`, `TERM`, `KILL`.
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
         assert!(status.success(), "{} cannot be signalled: {status}", self.name);
     }

@@ -9,10 +9,13 @@ use crate::{
 
 /// Targets without an operating system: a microcontroller, and a browser or a plugin.
 const BARE: [&str; 2] = ["thumbv7m-none-eabi", "wasm32-unknown-unknown"];
-/// The examples that end by themselves, and a word of what each prints: the one that the README
-/// begins with, and the one that a driver's author begins with.
-const EXAMPLES: [(&str, &str); 2] =
-    [("quickstart", "21.5"), ("custom_driver", "200000 of 200000 items arrived")];
+/// The examples that end by themselves, and a word of what each prints: those that the README
+/// begins with, one per runtime, and the one that a driver's author begins with.
+const EXAMPLES: [(&str, &str); 3] = [
+    ("quickstart", "21.5"),
+    ("quickstart_smol", "21.5"),
+    ("custom_driver", "200000 of 200000 items arrived"),
+];
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Is everything formatted?
@@ -25,7 +28,11 @@ pub(crate) fn clippy(root: &Path) -> Vec<Finding> {
     let mut found = cargo(root, "clippy --locked --workspace --all-targets -- -D warnings");
     found.extend(cargo(
         root,
-        "clippy --locked -p mosaik --all-targets --features prometheus -- -D warnings",
+        "clippy --locked -p mosaik --all-targets --features prometheus,smol -- -D warnings",
+    ));
+    found.extend(cargo(
+        root,
+        "clippy --locked -p mosaik --no-default-features --features smol -- -D warnings",
     ));
     found
 }
@@ -59,12 +66,12 @@ pub(crate) fn nostd(root: &Path) -> Vec<Finding> {
 
 /// Do the examples build, and do those that end print what they promise?
 pub(crate) fn examples(root: &Path) -> Vec<Finding> {
-    let mut found = cargo(root, "build --locked --examples");
+    let mut found = cargo(root, "build --locked --examples --features smol");
     if !found.is_empty() {
         return found;
     }
     for (name, expected) in EXAMPLES {
-        let args = ["run", "-q", "--example", name];
+        let args = ["run", "-q", "--features", "smol", "--example", name];
         match command::capture_within(root, "cargo", &args, EXAMPLE_LIMIT) {
             Ok(printed) if printed.contains(expected) => print!("{printed}"),
             Ok(printed) => {
