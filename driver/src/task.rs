@@ -233,6 +233,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 self.feed();
                 if closed {
                     self.consumers.remove(&cell.id);
+                    cell.channels.close();
                 }
             }
         }
@@ -447,6 +448,7 @@ impl<R: Runtime, T> Drop for Task<R, T> {
     fn drop(&mut self) {
         if !self.stopped {
             self.shared.end();
+            self.producers.values().for_each(|cell| cell.end(&self.shared));
             self.shared.life.change(|life| *life = Life::Stopped);
         }
     }

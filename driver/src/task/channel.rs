@@ -195,7 +195,7 @@ impl Channel {
             })
             .await;
             if let Some(code) = closed {
-                if code == CloseCode::SUCCESS || code == CloseCode::GRACEFUL_SHUTDOWN {
+                if graceful(code) {
                     write.finish();
                 } else {
                     write.reset(code);
@@ -207,8 +207,12 @@ impl Channel {
                 while head.len() + body.len() > 0 {
                     let piece = body.split_to(body.len().min(PIECE_BYTES));
                     let bytes = (head.len() + piece.len()) as u32;
-                    if let Err(reason) = write.write(head, piece).await {
-                        return self.end(reason, &inbox);
+                    match write.write(head, piece).await {
+                        Ok(()) => {}
+                        // A peer that ends in good order reads nothing more, but what it wrote may
+                        // still be under way: the read pump tells of the end, behind it.
+                        Err(DownReason::Closed(code)) if graceful(code) => return,
+                        Err(reason) => return self.end(reason, &inbox),
                     }
                     head = Head::new();
                     self.drained(bytes, &inbox);
@@ -220,7 +224,6 @@ impl Channel {
     /// The queued writes, or how the channel is to end: at once, or behind the last write.
     fn next_writes(&self, taken: &mut VecDeque<(Head, Bytes)>) -> Poll<Option<CloseCode>> {
         let mut state = lock(&self.state);
-        let graceful = |code| code == CloseCode::SUCCESS || code == CloseCode::GRACEFUL_SHUTDOWN;
         match state.closed {
             Some(code) if !graceful(code) || state.writes.is_empty() => Poll::Ready(Some(code)),
             _ if state.writes.is_empty() => Poll::Pending,
@@ -243,6 +246,11 @@ impl Channel {
     }
 }
 
+/// An end behind what was written, and not at once.
+fn graceful(code: CloseCode) -> bool {
+    code == CloseCode::SUCCESS || code == CloseCode::GRACEFUL_SHUTDOWN
+}
+
 /// The next write; several small ones become one.
 fn join(writes: &mut VecDeque<(Head, Bytes)>) -> Option<(Head, Bytes)> {
     let (head, body) = writes.pop_front()?;
@@ -261,4 +269,66 @@ fn join(writes: &mut VecDeque<(Head, Bytes)>) -> Option<(Head, Bytes)> {
         joined.extend_from_slice(&body);
     }
     Some((Head::new(), joined.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// A half on which the other end reads nothing more.
+    struct Stopped(CloseCode);
+
+    impl ChunkWrite for Stopped {
+        async fn write(&mut self, _: Head, _: Bytes) -> Result<(), DownReason> {
+            Err(DownReason::Closed(self.0))
+        }
+
+        fn finish(&mut self) {}
+
+        fn reset(&mut self, _: CloseCode) {}
+    }
+
+    /// A half on which something is still to come.
+    struct Rest(Vec<Bytes>);
+
+    impl ChunkRead for Rest {
+        async fn read(&mut self, into: &mut Vec<Bytes>) -> Result<bool, DownReason> {
+            into.extend(self.0.pop());
+            Ok(!into.is_empty())
+        }
+
+        fn stop(&mut self, _: CloseCode) {}
+    }
+
+    fn run(future: impl Future<Output = ()>) {
+        let done = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(done, Poll::Ready(()));
+    }
+
+    /// What a channel has for the loop after a write that the other end, which closed with `code`,
+    /// does not read; before and after the pump has read the rest.
+    fn after_a_write(code: CloseCode) -> [News; 2] {
+        let (channel, inbox) = (Arc::new(Channel::new(ChannelId(1), LinkId(1))), Arc::default());
+        channel.write(Head::new(), Bytes::from_static(b"credit"));
+        run(Arc::clone(&channel).pump_out(Stopped(code), Arc::clone(&inbox)));
+        let before = channel.take();
+        run(Arc::clone(&channel).pump_in(Rest(vec![Bytes::from_static(b"items")]), inbox));
+        [before, channel.take()]
+    }
+
+    #[test]
+    fn str_13_an_end_in_good_order_is_behind_the_last_byte() {
+        let [before, after] = after_a_write(CloseCode::GRACEFUL_SHUTDOWN);
+        assert_eq!(before.ended, None, "the other end may still be writing");
+        assert_eq!(after.chunks, [Bytes::from_static(b"items")]);
+        assert_eq!(after.ended, Some(DownReason::Finished));
+    }
+
+    #[test]
+    fn an_end_for_any_other_reason_is_at_once() {
+        let [before, _] = after_a_write(CloseCode::CANCELLED);
+        assert_eq!(before.ended, Some(DownReason::Closed(CloseCode::CANCELLED)));
+    }
 }
