@@ -1,7 +1,10 @@
 //! Real processes, and hosts made of network namespaces, for acceptance tests.
 
+#![allow(dead_code, reason = "every test program uses a part of it")]
+
 pub(crate) mod netns;
 pub(crate) mod process;
+pub(crate) mod role;
 
 use std::{
     env, fs,

@@ -45,6 +45,22 @@ impl Hosts {
         command
     }
 
+    /// From now on, whatever a host sends to another disappears.
+    pub(crate) fn swallow(&self, from: u8, to: u8) {
+        self.route("add", from, to);
+    }
+
+    /// Undoes [`swallow`](Self::swallow).
+    pub(crate) fn pass(&self, from: u8, to: u8) {
+        self.route("del", from, to);
+    }
+
+    fn route(&self, verb: &str, from: u8, to: u8) {
+        let (host, to) = (&self.names[usize::from(from) + 1], self.addr(to).to_string());
+        let done = ip(["-n", host, "route", verb, "blackhole", &to]);
+        done.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     fn add(&mut self, what: &str) -> Result<String, String> {
         let name = format!("{}-{what}", self.prefix);
         ip(["netns", "add", &name])?;

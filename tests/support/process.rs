@@ -1,8 +1,8 @@
 //! A process whose output can be waited for.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use std::{
 pub(crate) struct Process {
     name: String,
     child: Child,
+    input: Option<ChildStdin>,
     out: Arc<Output>,
     err: Arc<Output>,
 }
@@ -27,11 +28,23 @@ struct Output {
 impl Process {
     /// Starts a process; `name` is what failures call it.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let input = child.stdin.take();
         let out = Output::of(child.stdout.take().expect("a pipe"));
         let err = Output::of(child.stderr.take().expect("a pipe"));
-        Self { name: name.to_owned(), child, out, err }
+        Self { name: name.to_owned(), child, input, out, err }
+    }
+
+    /// Writes a line to its standard input, which ends with us.
+    pub(crate) fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("it was not closed");
+        writeln!(input, "{line}").unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Ends its standard input: whoever plays a [role](super::role) ends with it.
+    pub(crate) fn hang_up(&mut self) {
+        self.input = None;
     }
 
     /// The first thing found in the lines on standard output, as soon as it is there.
