@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use self::{netns::Hosts, process::Process};
 
 /// A word that no other test uses, now or before.
