@@ -9,6 +9,8 @@
 //! time is that of all threads (`/proc/self/task`), memory is what is resident per further node when
 //! there are more, which then have more links each.
 
+#[path = "../tests/support/memory.rs"]
+mod memory;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -19,8 +21,12 @@ use std::{
 };
 
 use futures::future::join_all;
+use memory::{Counting, Memory};
 use mosaik::{Network, NetworkId, discovery::Config};
 use support::Hosts;
+
+#[global_allocator]
+static HEAP: Counting = Counting;
 
 /// Rest before a measurement: dials that nobody needs any more, first round trips.
 const REST: Duration = Duration::from_secs(8);
@@ -122,11 +128,14 @@ async fn measure(options: Options) {
     result("idle/udp", (now.payload - sent.payload) as f64 / seconds, UDP, "B/s");
     result("idle/cpu", cpu.as_secs_f64() * 1e3 / seconds, CPU, "ms/s");
 
-    let before = resident();
+    let before = Memory::now();
     join(network, &mut all, more).await;
-    let grown = resident().saturating_sub(before) as f64 / more as f64;
-    println!("# resident: {before} B with {nodes} nodes, {} B with {}", resident(), all.len());
-    result("idle/memory", grown, MEMORY, "bytes/node");
+    let after = Memory::now();
+    println!("# {nodes} nodes: {before}");
+    println!("# {} nodes: {after}", all.len());
+    let per_node = |before: usize, after: usize| after.saturating_sub(before) as f64 / more as f64;
+    println!("# allocated: {:.0} bytes/node", per_node(before.heap, after.heap));
+    result("idle/memory", per_node(before.resident, after.resident), MEMORY, "bytes/node");
     join_all(all.iter().map(|node| node.shutdown())).await;
 }
 
@@ -174,12 +183,4 @@ fn processor() -> Duration {
         text.split(' ').next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(times.sum())
-}
-
-/// Resident bytes.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }
