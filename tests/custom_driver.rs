@@ -1,6 +1,5 @@
 //! The example of a driver without async, as a real process: it ends, and says that all arrived.
 
-#[allow(dead_code, unused_imports, reason = "hosts made of namespaces are for others")]
 mod support;
 
 use std::{

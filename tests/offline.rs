@@ -1,6 +1,5 @@
 //! "Works offline" taken at its word: a host whose loopback interface is down.
 
-#[allow(dead_code, unused_imports, reason = "made for tests with several processes")]
 mod support;
 
 use std::{

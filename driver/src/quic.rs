@@ -37,13 +37,14 @@
 //!
 //! | what | bound |
 //! |---|---|
-//! | channels that the other end may have open | [`CHANNELS_PER_LINK`](mosaik_proto::limits::CHANNELS_PER_LINK) |
+//! | channels that the other end may have open | from [`LINK_CHANNELS`] on twice what it uses, up to [`CHANNELS_PER_LINK`](mosaik_proto::limits::CHANNELS_PER_LINK) |
 //! | bytes received and not read, per channel | [`CHANNEL_WINDOW`] |
 //! | bytes received and not read, all channels | [`LINK_WINDOW`] |
 //! | the same before admission | [`STRANGER_CHANNELS`], [`STRANGER_WINDOW`] |
 //! | bytes sent and not acknowledged | [`SEND_WINDOW`] |
 
 mod addrs;
+mod allowance;
 mod channel;
 mod config;
 mod dial;
@@ -60,8 +61,8 @@ pub use self::{
     channel::{QuicRead, QuicWrite},
     config::{
         ALPN, CHANNEL_WINDOW, DIAL_STAGGER, DIAL_TIMEOUT, IDLE_MAX, INCOMING_BUFFER, INITIAL_RTT,
-        KEEP_ALIVE, LINK_WINDOW, LOOPBACK_MTU, MTU_DISCOVERY, MTU_MAX, SEND_WINDOW, SOCKET_BUFFER,
-        STRANGER_CHANNELS, STRANGER_WINDOW,
+        KEEP_ALIVE, LINK_CHANNELS, LINK_WINDOW, LOOPBACK_MTU, MTU_DISCOVERY, MTU_MAX, SEND_WINDOW,
+        SOCKET_BUFFER, STRANGER_CHANNELS, STRANGER_WINDOW,
     },
     link::QuicLink,
     transport::QuicTransport,

@@ -1,5 +1,7 @@
 //! What a process holds: its heap to the byte, and what the system gave it for that.
 
+#![allow(dead_code, reason = "every program that measures uses a part of it")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     fmt,

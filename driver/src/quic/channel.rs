@@ -1,5 +1,7 @@
 //! The two halves of a channel: a QUIC stream each way.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use mosaik_proto::{
     links::DownReason,
@@ -7,7 +9,7 @@ use mosaik_proto::{
 };
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 
-use super::link::Closing;
+use super::{allowance::Berth, link::Closing};
 use crate::transport::{ChunkRead, ChunkWrite};
 
 /// Chunks taken from the stream at once. They are packet-sized: this is about 40 KiB.
@@ -25,11 +27,16 @@ pub struct QuicRead {
     stream: RecvStream,
     closing: Closing,
     stopped: Option<CloseCode>,
+    _berth: Option<Arc<Berth>>,
 }
 
 impl QuicRead {
-    pub(super) const fn new(stream: RecvStream, closing: Closing) -> Self {
-        Self { stream, closing, stopped: None }
+    pub(super) const fn new(
+        stream: RecvStream,
+        closing: Closing,
+        berth: Option<Arc<Berth>>,
+    ) -> Self {
+        Self { stream, closing, stopped: None, _berth: berth }
     }
 }
 
@@ -78,11 +85,16 @@ pub struct QuicWrite {
     stream: SendStream,
     closing: Closing,
     ended: Option<CloseCode>,
+    _berth: Option<Arc<Berth>>,
 }
 
 impl QuicWrite {
-    pub(super) const fn new(stream: SendStream, closing: Closing) -> Self {
-        Self { stream, closing, ended: None }
+    pub(super) const fn new(
+        stream: SendStream,
+        closing: Closing,
+        berth: Option<Arc<Berth>>,
+    ) -> Self {
+        Self { stream, closing, ended: None, _berth: berth }
     }
 }
 

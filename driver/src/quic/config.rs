@@ -58,6 +58,10 @@ pub const STRANGER_WINDOW: u32 = 192 * 1024;
 /// Channels that the other end may open before the node admitted the link.
 pub const STRANGER_CHANNELS: u32 = 16;
 
+/// Channels that the other end may open once it is admitted; more when it uses half of them, up to
+/// [`CHANNELS_PER_LINK`](limits::CHANNELS_PER_LINK).
+pub const LINK_CHANNELS: u32 = 32;
+
 /// Bytes of ours that are sent and not acknowledged, per link. More makes small writes slow
 /// (`datapath.md` §3, rule 5).
 pub const SEND_WINDOW: u64 = 1024 * 1024;
@@ -127,8 +131,6 @@ pub(super) fn server(key: &SecretKey) -> io::Result<ByDistance<Arc<ServerConfig>
 /// Gives a connection what links have.
 pub(super) fn widen(connection: &quinn::Connection) {
     connection.set_receive_window(VarInt::from_u32(LINK_WINDOW));
-    let channels = VarInt::from_u32(limits::CHANNELS_PER_LINK as u32);
-    connection.set_max_concurrent_bi_streams(channels);
 }
 
 fn transport(initial_mtu: u16) -> Arc<TransportConfig> {

@@ -13,6 +13,7 @@ use mosaik_proto::{
 use quinn::{Connection, ConnectionError, TransportErrorCode};
 
 use super::{
+    allowance::{Allowance, Berth},
     channel::{QuicRead, QuicWrite, close_code, var_int},
     config,
     seats::Seat,
@@ -27,6 +28,7 @@ pub struct QuicLink {
     connection: Connection,
     peer: PeerId,
     closing: Closing,
+    allowance: Allowance,
     /// Held by a link that somebody else made, until it is admitted or ends.
     seat: Arc<Mutex<Option<Seat>>>,
 }
@@ -40,7 +42,8 @@ impl QuicLink {
     ) -> Option<Self> {
         let peer = tls::proved_peer(&connection)?;
         let closing = Closing { transport, link: Arc::default() };
-        Some(Self { connection, peer, closing, seat: Arc::new(Mutex::new(seat)) })
+        let (allowance, seat) = (Allowance::new(), Arc::new(Mutex::new(seat)));
+        Some(Self { connection, peer, closing, allowance, seat })
     }
 }
 
@@ -58,16 +61,19 @@ impl Link for QuicLink {
 
     fn admitted(&self) {
         config::widen(&self.connection);
+        self.allowance.admit(&self.connection);
         drop(lock(&self.seat).take());
     }
 
     /// Waits while the peer has as many channels of ours as it takes.
     async fn open(&self) -> Result<(QuicRead, QuicWrite), DownReason> {
-        self.channel(self.connection.open_bi().await)
+        self.channel(self.connection.open_bi().await, None)
     }
 
     async fn accept(&self) -> Result<(QuicRead, QuicWrite), DownReason> {
-        self.channel(self.connection.accept_bi().await)
+        let streams = self.connection.accept_bi().await;
+        let berth = streams.is_ok().then(|| Arc::new(self.allowance.opened(&self.connection)));
+        self.channel(streams, berth)
     }
 
     fn close(&self, code: CloseCode) {
@@ -85,11 +91,12 @@ impl QuicLink {
     fn channel(
         &self,
         streams: Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>,
+        berth: Option<Arc<Berth>>,
     ) -> Result<(QuicRead, QuicWrite), DownReason> {
         match streams {
             Ok((write, read)) => Ok((
-                QuicRead::new(read, self.closing.clone()),
-                QuicWrite::new(write, self.closing.clone()),
+                QuicRead::new(read, self.closing.clone(), berth.clone()),
+                QuicWrite::new(write, self.closing.clone(), berth),
             )),
             Err(error) => Err(self.closing.down_reason(&error)),
         }

@@ -310,7 +310,8 @@ mod tests {
     /// What a channel has for the loop after a write that the other end, which closed with `code`,
     /// does not read; before and after the pump has read the rest.
     fn after_a_write(code: CloseCode) -> [News; 2] {
-        let (channel, inbox) = (Arc::new(Channel::new(ChannelId(1), LinkId(1))), Arc::default());
+        let channel = Arc::new(Channel::new(ChannelId(1), LinkId(1), false));
+        let inbox = Arc::default();
         channel.write(Head::new(), Bytes::from_static(b"credit"));
         run(Arc::clone(&channel).pump_out(Stopped(code), Arc::clone(&inbox)));
         let before = channel.take();
