@@ -76,8 +76,8 @@ async fn a_killed_producer_comes_back_as_another() -> anyhow::Result<()> {
             let item = common::within(PATIENCE, consumer.next()).await.expect("an item");
             while let Some(event) = events.try_recv()? {
                 match event {
-                    StreamEvent::Restarted(_) => restarts += 1,
-                    StreamEvent::Connected(_) => connections += 1,
+                    StreamEvent::Restarted { .. } => restarts += 1,
+                    StreamEvent::Connected { .. } => connections += 1,
                     StreamEvent::Gap { first, last, .. } => panic!("a gap: {first}..={last}"),
                     _ => {}
                 }

@@ -56,8 +56,8 @@ impl Found {
         while let Some(event) = events.try_recv().expect("few events at a time") {
             match event {
                 StreamEvent::Gap { first, last, .. } => self.told.push((first, last)),
-                StreamEvent::Connected(_) => self.connections += 1,
-                StreamEvent::Restarted(_) => panic!("nobody restarted"),
+                StreamEvent::Connected { .. } => self.connections += 1,
+                StreamEvent::Restarted { .. } => panic!("nobody restarted"),
                 _ => {}
             }
         }
