@@ -121,7 +121,7 @@ async fn requirements_add_up() -> anyhow::Result<()> {
     let producer = builder.require(|peer| peer.tags().contains(&"b".into())).build()?;
     let both = n1.streams().consume::<Data2>();
     let one = n2.streams().consume::<Data2>();
-    let mut refused = one.events();
+    let mut refused = one.events().with_history();
     soon(both.when().subscribed()).await;
     assert!(matches!(soon(refused.recv()).await?, streams::StreamEvent::Refused { .. }));
     let peers: Vec<_> = producer.consumers().map(|c| c.peer().id()).collect();
@@ -167,7 +167,7 @@ async fn settings_at_their_limits() -> anyhow::Result<()> {
     let nobody = nobody.build()?;
     let consumer = n1.streams().consumer::<Data2>().with_stream_id("nobody");
     let consumer = consumer.with_backoff(Backoff { min: zero, max: zero }).build();
-    let mut events = consumer.events();
+    let mut events = consumer.events().with_history();
     assert!(matches!(soon(events.recv()).await?, streams::StreamEvent::Refused { .. }));
     assert!(!nobody.is_online());
     Ok(())

@@ -152,7 +152,7 @@ async fn refused() -> anyhow::Result<()> {
     let closed = closed.build()?;
     for (stream, reason) in [("full", EndReason::NoCapacity), ("closed", EndReason::NotAllowed)] {
         let consumer = n1.streams().consumer::<Data2>().with_stream_id(stream).build();
-        let mut events = consumer.events();
+        let mut events = consumer.events().with_history();
         let event = soon(events.recv()).await?;
         assert_eq!(event, StreamEvent::Refused { peer: n0.local().id(), reason });
         assert_eq!(consumer.producers().count(), 0);

@@ -30,7 +30,7 @@ async fn late_joiners_choose_where_to_begin() -> anyhow::Result<()> {
     let mut joined = BTreeMap::new();
     for (first, replay) in [(0, Replay::Tail), (90, Replay::Last(10)), (100, Replay::Live)] {
         let mut consumer = streams.consumer::<Data2>().with_replay(replay).build();
-        let mut events = consumer.events();
+        let mut events = consumer.events().with_history();
         let event = soon(events.recv()).await?;
         assert_eq!(event, StreamEvent::Connected { peer: n0.local().id(), first });
         assert_eq!(consumer.producers().next().and_then(|p| p.first()), Some(first));
@@ -103,7 +103,7 @@ async fn a_replay_holds_nobody() -> anyhow::Result<()> {
     }
     // It gets what is left, and both ends know what is not.
     let (mut next, mut missed) = (0, Vec::new());
-    let mut events = late.events();
+    let mut events = late.events().with_history();
     while next < 5 * KEPT {
         let Data2(n) = soon(late.next()).await.expect("an item");
         if n > next {

@@ -11,7 +11,7 @@ use mosaik_proto::{
     ids::{ChannelId, ConsumerId, LinkId, ProducerId, Side, SubscriptionId},
     limits,
     node::{Action, Config, Event, Node},
-    streams::{Change, ConsumerConfig, Delivery, ProducerConfig, item},
+    streams::{Change, ConsumerConfig, Delivery, ProducerConfig, Replay, StreamKind, item},
     time::{Instant, Now, UnixMillis},
     wire::{Head, Protocol, decode, decode_first},
 };
@@ -123,8 +123,12 @@ impl World {
     }
 
     pub fn open_producer(&mut self, max_consumers: usize) {
-        let producer = ProducerId(self.fresh());
+        let number = self.fresh();
+        let producer = ProducerId(number);
         let mut config = ProducerConfig::new(stream());
+        // All kinds of them, without a byte of input.
+        config.kind = if number % 3 == 1 { StreamKind::Lossy } else { StreamKind::Lossless };
+        config.undelivered = number.is_multiple_of(2);
         (config.tail_items, config.tail_bytes) = (2 * WINDOW_ITEMS, 2 * WINDOW_BYTES);
         config.max_consumers = max_consumers;
         self.producers.insert(producer, [(0, 0); 2]);
@@ -132,8 +136,10 @@ impl World {
     }
 
     pub fn open_consumer(&mut self) {
-        let consumer = ConsumerId(self.fresh());
+        let number = self.fresh();
+        let consumer = ConsumerId(number);
         let mut config = ConsumerConfig::new(stream());
+        config.replay = [Replay::Live, Replay::Last(10), Replay::Tail][number as usize % 3];
         (config.window_items, config.window_bytes) = (WINDOW_ITEMS, WINDOW_BYTES);
         self.consumers.insert(consumer);
         self.step(Event::OpenConsumer { consumer, config });
@@ -277,6 +283,9 @@ impl World {
                     self.admitted.remove(&peer);
                 }
                 Action::Deliver(delivery) => self.delivered(&delivery),
+                Action::Undelivered { items, data, .. } => {
+                    assert_eq!(item::Items::new(data).flatten().count(), items as usize);
+                }
                 Action::Window { producer, items, bytes } => {
                     if let Some([window, _]) = self.producers.get_mut(&producer) {
                         assert!(items >= window.0 && bytes >= window.1, "a window only grows");

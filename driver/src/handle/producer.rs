@@ -384,8 +384,9 @@ impl<D: Datum> Producer<D> {
         &self.when
     }
 
-    /// What happens to the subscriptions from now on: connections, gaps, restarts. Beside the items,
-    /// not among them.
+    /// What happens to the subscriptions from now on, or from the start
+    /// ([`with_history`](Events::with_history)): connections, gaps, restarts. Beside the items, not
+    /// among them.
     #[must_use]
     pub fn events(&self) -> Events<StreamEvent> {
         self.cell.channels.events.subscribe()

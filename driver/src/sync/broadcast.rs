@@ -78,6 +78,17 @@ pub struct Events<T> {
     listener: Option<EventListener>,
 }
 
+impl<T> Events<T> {
+    /// Begins with the first event there ever was; those that are not kept any more count as
+    /// [`Lagged`](RecvError::Lagged). For what happened between the construction of a handle and the
+    /// call that asked for its events.
+    #[must_use]
+    pub fn with_history(mut self) -> Self {
+        self.at = 0;
+        self
+    }
+}
+
 impl<T: Clone> Events<T> {
     /// The next event. Cancel safe.
     ///
@@ -135,6 +146,18 @@ impl<T: Clone> Stream for Events<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn history_is_what_is_kept() {
+        let events = Broadcast::new(2);
+        (0..3).for_each(|n| events.send(n));
+        let (mut live, mut whole) = (events.subscribe(), events.subscribe().with_history());
+        events.send(3);
+        assert_eq!(live.try_recv(), Ok(Some(3)));
+        assert_eq!(whole.try_recv(), Err(RecvError::Lagged(2)));
+        assert_eq!((whole.try_recv(), whole.try_recv()), (Ok(Some(2)), Ok(Some(3))));
+        assert_eq!(whole.try_recv(), Ok(None));
+    }
 
     #[test]
     fn slow_receivers_learn_what_they_missed() {

@@ -2,7 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use mosaik_proto::{Digest, ids::StreamId, rng::Rng, time::Instant};
+use mosaik_proto::{
+    Digest,
+    ids::StreamId,
+    rng::Rng,
+    streams::{Replay, StreamKind},
+    time::Instant,
+};
 
 use super::{cluster, generator};
 use crate::{
@@ -101,6 +107,8 @@ pub(super) fn populate(
     time: Duration,
 ) {
     let hosts: Vec<_> = world.hosts().collect();
+    // Apart from the other draws, which decide what a seed that failed once does.
+    let mut kinds = rng.fork("kinds");
     for name in ["fast", "large"] {
         let stream = StreamId::hash(name.as_bytes());
         let producers = 1 + rng.below(2) as usize;
@@ -108,9 +116,17 @@ pub(super) fn populate(
         rng.shuffle(&mut order);
         for (place, host) in order.into_iter().enumerate() {
             if place < producers {
-                world.add_producer(host, producer(rng, stream, name == "large", time));
+                let mut spec = producer(rng, stream, name == "large", time);
+                if kinds.chance(200_000) {
+                    spec.config.kind = StreamKind::Lossy;
+                }
+                world.add_producer(host, spec);
             } else if rng.chance(600_000) || place == producers {
-                world.add_consumer(host, consumer(rng, stream, slow, tight));
+                let mut spec = consumer(rng, stream, slow, tight);
+                if kinds.chance(300_000) {
+                    spec.config.replay = Replay::Last(kinds.below(2_000));
+                }
+                world.add_consumer(host, spec);
             }
         }
     }
