@@ -225,7 +225,8 @@ async fn wrong_answers_are_refused_with_their_code() {
         // A dialler admits on the hello, so a second one is a violation of an admitted link.
         assert_eq!(raw.closed().await, code, "{what}");
         if what != "two hellos" {
-            assert_eq!(refused(&victim.node, reason(code)), before + 1, "{what}");
+            // Those before are dialled again: one of them may have been refused meanwhile, too.
+            assert!(refused(&victim.node, reason(code)) > before, "{what}");
         }
         me.transport.close(CloseCode::CANCELLED);
     }

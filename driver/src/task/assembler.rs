@@ -20,8 +20,9 @@ const SLACK: usize = 2 * 1024;
 ///
 /// A transport hands over packets. Copied once, here, they need not be copied by the core's reader,
 /// and a step of the core sees a frame instead of a packet. This is only about where bytes are cut,
-/// which by WIRE-02 makes no difference: the core judges what they are. Memory is bounded by frames
-/// that really came, not by lengths that were announced.
+/// which by WIRE-02 makes no difference: the core judges what they are. It waits only for frames no
+/// longer than one that really came: what is merely announced the core has to see at once (WIRE-03),
+/// and memory is bounded by what was sent.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
     open: BytesMut,
@@ -37,6 +38,8 @@ struct Cut {
     at: usize,
     /// The longest frame that came, up to [`FRAME_MAX`].
     largest: usize,
+    /// The frame that passes, longer than any before it; over when bytes come behind it.
+    passing: usize,
 }
 
 impl Assembler {
@@ -84,15 +87,15 @@ impl Cut {
     /// for; else the length of that frame, as far as it is known.
     fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
         while let Some(rest) = bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
+            self.largest = self.largest.max(self.passing).min(FRAME_MAX);
             let Some([_, length @ ..]) = rest.first_chunk::<HEADER_LEN>() else {
                 return Some(HEADER_LEN);
             };
             let frame = HEADER_LEN.saturating_add(u32::from_be_bytes(*length) as usize);
-            if frame <= rest.len() {
-                self.largest = self.largest.max(frame).min(FRAME_MAX);
-            } else if frame <= FRAME_MAX {
+            if frame > rest.len() && frame <= self.largest {
                 return Some(frame);
             }
+            self.passing = frame;
             self.at = self.at.saturating_add(frame);
         }
         None
@@ -111,7 +114,7 @@ mod tests {
     }
 
     /// However packets are cut, the bytes are the same, and no piece ends within a frame that is not
-    /// long.
+    /// long, if one as long came before.
     #[test]
     fn nothing_is_lost_and_frames_stay_whole() {
         let lengths = [0, 1, 50, 3_000, 70_000, 9, 70_100, 300_000, 20, 130_000, 65_557, 65_000];
@@ -130,23 +133,24 @@ mod tests {
                 starts += piece.len();
                 cuts.insert(starts);
             }
-            let mut start = 0;
+            let (mut start, mut longest) = (0, 0);
             for length in lengths {
-                let end = start + HEADER_LEN + length;
-                let within = cuts.range(start + 1..end).next();
-                assert!(within.is_none() || HEADER_LEN + length > FRAME_MAX, "{length} is cut");
-                start = end;
+                let frame = HEADER_LEN + length;
+                let within = cuts.range(start + 1..start + frame).next();
+                assert!(within.is_none() || frame > longest.min(FRAME_MAX), "{length} is cut");
+                (start, longest) = (start + frame, longest.max(frame));
             }
         }
     }
 
+    /// WIRE-03: what may be wrong is not held back.
     #[test]
     fn an_announced_length_allocates_nothing() {
         let (mut assembler, mut out) = (Assembler::default(), VecDeque::new());
         let header = Bytes::from_static(&[1, 0, 1, 0, 0, 42]);
         assembler.gather(&mut vec![header], &mut out);
-        assert!(out.is_empty() && assembler.open.capacity() < 100);
-        assert_eq!(assembler.rest().map(|rest| rest.len()), Some(6), "the core sees it all");
+        assert!(assembler.open.capacity() < 100);
+        assert_eq!(out.pop_back().map(|chunk| chunk.len()), Some(6), "the core sees it at once");
         let huge = Bytes::from_static(&[1, 0xff, 0xff, 0xff, 0xff, 42]);
         let mut assembler = Assembler::default();
         assembler.gather(&mut vec![huge], &mut out);
