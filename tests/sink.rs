@@ -1,7 +1,7 @@
 //! The contract of `Sink`, and predicates that misbehave in conditions.
 mod common;
 use common::*;
-use futures::{SinkExt, StreamExt as _};
+use futures::{Sink as _, SinkExt, StreamExt as _};
 use mosaik::{streams::producer, *};
 use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
@@ -215,5 +215,22 @@ async fn futures_that_are_given_up_lose_nothing() -> anyhow::Result<()> {
     let accepted = soon(sending).await??;
     println!("{} of {ITEMS} were accepted", accepted.len());
     assert_eq!(got, accepted);
+    Ok(())
+}
+
+/// What `poll_ready` reserved goes back with its handle.
+#[tokio::test]
+async fn a_reserved_place_goes_back_with_its_handle() -> anyhow::Result<()> {
+    let [n0, n1] = nodes().await;
+    let producer = n0.streams().producer::<Data2>().with_buffer_size(1).build()?;
+    let mut consumer = n1.streams().consume::<Data2>();
+    soon(producer.when().online()).await;
+    for n in 0..1_000 {
+        let mut sink = producer.clone();
+        soon(std::future::poll_fn(|cx| pin!(&mut sink).poll_ready(cx))).await?;
+        assert!(matches!(producer.try_send(Data2(n)), Err(producer::Error::Full(_))));
+    }
+    soon(producer.send(Data2(1_000))).await?;
+    assert_eq!(soon(consumer.next()).await, Some(Data2(1_000)));
     Ok(())
 }
