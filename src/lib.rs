@@ -239,6 +239,10 @@ macro_rules! id {
 /// // Only consumers, which are online while at least two producers are.
 /// stream!(pub consumer Quotes = String, "quotes", online_when: |c| c.minimum_of(2));
 ///
+/// // The latest pictures: nobody is waited for, and who joins late begins with the last one.
+/// use mosaik::streams::{Replay, StreamKind};
+/// stream!(pub Pictures = Vec<u8>, "pictures", kind: StreamKind::Lossy, replay: Replay::Last(1));
+///
 /// // A family of streams, one for each datum type.
 /// stream!(pub Latest<T: mosaik::Datum> = T);
 /// ```

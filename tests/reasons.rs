@@ -175,3 +175,47 @@ async fn the_other_node_ends() -> anyhow::Result<()> {
     assert_eq!(here.ended(), Some(EndReason::Closed));
     Ok(())
 }
+
+/// Who is put out by the other's node is told so; the owner of the node sees the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_admitted_any_more() -> anyhow::Result<()> {
+    let [n0, n1] = nodes().await;
+    let producer = n0.streams().produce::<Data2>();
+    let consumer = n1.streams().consume::<Data2>();
+    subscribed(&producer, &consumer).await;
+    let ends = pair(&producer, &consumer);
+    n0.admission().deny(n1.local().id());
+    both_say(ends, EndReason::NotAllowed).await;
+    Ok(())
+}
+
+/// A process that is gone without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_node_dies() -> anyhow::Result<()> {
+    let id = NetworkId::random();
+    let n0 = soon(Network::new(id)).await?;
+    let producer = n0.streams().produce::<Data2>();
+    let addr = n0.local().addr();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let doomed = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let all = runtime.block_on(async {
+            let n1 = soon(Network::new(id)).await.expect("a node");
+            let consumer = n1.streams().consume::<Data2>();
+            n1.discovery().dial(addr).await;
+            soon(consumer.when().subscribed()).await;
+            (n1, consumer)
+        });
+        told.blocking_recv().expect("a word");
+        // Nothing runs any more when the handles are dropped.
+        runtime.shutdown_background();
+        std::mem::forget(all);
+    });
+    soon(producer.when().subscribed()).await;
+    let here = producer.consumers().next().expect("a consumer");
+    tell.send(()).expect("it waits");
+    soon(here.disconnected()).await;
+    assert_eq!(here.ended(), Some(EndReason::LinkLost));
+    doomed.join().expect("no panic");
+    Ok(())
+}

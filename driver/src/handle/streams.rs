@@ -267,7 +267,8 @@ impl<D: Datum> ProducerBuilder<'_, D> {
     /// Opens the producer; it is advertised when this returns.
     ///
     /// # Errors
-    /// [`BuilderError::AlreadyExists`] with a handle of the producer that this node has already.
+    /// [`BuilderError::AlreadyExists`] with a handle of the producer that this node has already;
+    /// nothing that was set here counts, the sink of undelivered items included.
     ///
     /// # Panics
     /// If this node produces the same stream id with another datum type, or has
