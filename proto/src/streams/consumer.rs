@@ -319,8 +319,9 @@ impl Consumer {
         }
         self.hide(peer, reason, cx);
         if let Some(incoming) = self.producers.remove(peer) {
-            let gone = cx.env.catalog.get(peer).is_none();
-            if let Some(position) = incoming.position().filter(|_| gone) {
+            // STR-12. Also of one that does not fit any more: it may fit again, and must not send
+            // what it sent before, whatever is asked for on a first visit.
+            if let Some(position) = incoming.position() {
                 if self.left.len() >= limits::REMEMBERED_PRODUCERS {
                     self.left.pop_front();
                 }
@@ -377,8 +378,9 @@ impl Consumer {
         cx.publish(Change::Channel { owner, subscription, peer, state, terms });
         let fresh = !core::mem::replace(&mut incoming.listed, true);
         // Who is shown again goes on with the counts that it had.
-        if let Some(position) = incoming.position().filter(|_| fresh) {
-            let (Credit { items, bytes }, next) = (incoming.delivered, position.next);
+        let Credit { items, bytes } = incoming.delivered;
+        if let Some(position) = incoming.position().filter(|_| fresh && items > 0) {
+            let next = position.next;
             cx.publish(Change::Progress { owner, subscription, items, bytes, next, before: 0 });
         }
     }
