@@ -31,6 +31,7 @@ mod host;
 pub mod ids;
 pub mod limits;
 pub mod links;
+pub mod mutant;
 pub mod node;
 pub mod rng;
 pub mod streams;

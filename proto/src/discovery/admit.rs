@@ -6,7 +6,13 @@ use super::{
     Catalog, EntryError, PeerEntryVersion, SignedPeerEntry, Tombstone, UnverifiedEntry,
     catalog::is_aged,
 };
-use crate::{ids::PeerId, limits, time::Now, wire};
+use crate::{
+    ids::PeerId,
+    limits,
+    mutant::{self, Mutant},
+    time::Now,
+    wire,
+};
 
 /// Why an entry or a tombstone was not taken. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +108,13 @@ impl Gate<'_> {
         if own && !self.is_clash(&candidate) {
             return Err(Refused::Own { above: None });
         }
-        if !own && self.catalog.rank(&peer).is_some_and(|rank| rank >= (version, false)) {
+        let known = |rank: (PeerEntryVersion, bool)| {
+            if mutant::on(Mutant::IncarnationNotCompared) {
+                return rank.0.counter >= version.counter;
+            }
+            rank >= (version, false) && !mutant::on(Mutant::OlderAccepted)
+        };
+        if !own && self.catalog.rank(&peer).is_some_and(known) {
             return Err(Refused::Known);
         }
         if bytes > limits::ENTRY_BYTES {
@@ -130,6 +142,11 @@ impl Gate<'_> {
         match self.catalog.rank(&peer) {
             Some((version, _)) if own && version > tombstone.version() => {
                 return Err(Refused::Own { above: None });
+            }
+            Some((version, _))
+                if mutant::on(Mutant::TieKeepsFirst) && !own && version >= tombstone.version() =>
+            {
+                return Err(Refused::Known);
             }
             Some(rank) if !own && rank >= (tombstone.version(), true) => {
                 return Err(Refused::Known);
@@ -163,6 +180,7 @@ impl Gate<'_> {
 
     fn dated(self, ahead_millis: i64) -> Result<(), Refused> {
         let allowed = i64::try_from(self.drift.as_millis()).unwrap_or(i64::MAX);
-        if ahead_millis > allowed { Err(Refused::Drift) } else { Ok(()) }
+        let late = ahead_millis > allowed && !mutant::on(Mutant::DriftUnchecked);
+        if late { Err(Refused::Drift) } else { Ok(()) }
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     ids::{NetworkId, PeerId},
     limits,
+    mutant::{self, Mutant},
     time::{Instant, Now},
 };
 
@@ -261,7 +262,10 @@ impl Catalog {
         match self.records.get(&peer) {
             None if !kept => self.make_room()?,
             None => {}
-            Some(record) if record.rank() >= (entry.update_version(), false) => {
+            Some(record)
+                if record.rank() >= (entry.update_version(), false)
+                    && !mutant::on(Mutant::OlderAccepted) =>
+            {
                 return Err(Refused::Known);
             }
             Some(_) => {}

@@ -11,6 +11,7 @@ use crate::{
     ids::PeerId,
     limits,
     links::DownReason,
+    mutant::{self, Mutant},
     time::{Instant, Now},
     wire::CloseCode,
 };
@@ -110,7 +111,7 @@ impl Liveness {
     /// Notes how late this step is, given the deadline that was armed (DISC-34).
     pub(super) fn observe(&mut self, now: Now, deadline: Option<Instant>) {
         let late = deadline.map_or(Duration::ZERO, |at| now.mono.since(at.max(self.seen)));
-        if late > LATE {
+        if late > LATE && !mutant::on(Mutant::LateLoopBlamesOthers) {
             self.late += late;
         }
         self.seen = self.seen.max(now.mono);
@@ -198,6 +199,9 @@ impl Discovery {
         let visible = self.catalog.signed(&peer).is_some_and(|e| e.update_version() == version);
         let known = self.liveness.silent.contains_key(&peer)
             || self.liveness.checked.get(&peer) == Some(&version);
+        if mutant::on(Mutant::HearsayBelieved) && visible {
+            return self.give_up(peer, step);
+        }
         if !visible || known || self.is_linked(&peer) {
             return;
         }
@@ -322,6 +326,9 @@ impl Discovery {
     /// The others may look for themselves.
     fn suspect_aloud(&mut self, peer: PeerId) {
         let Some(entry) = self.catalog.signed(&peer) else { return };
+        if mutant::on(Mutant::DeathUntold) {
+            return;
+        }
         let version = entry.update_version();
         for (link, outlet) in &mut self.outlets {
             outlet.suspect(peer, version);

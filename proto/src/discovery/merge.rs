@@ -12,6 +12,7 @@ use super::{
 use crate::{
     ids::{LinkId, PeerId},
     limits,
+    mutant::{self, Mutant},
     time::Instant,
 };
 
@@ -156,6 +157,9 @@ impl Discovery {
         gate.tombstone(&tombstone).inspect_err(|refused| self.refused(*refused, step))?;
         let peer = tombstone.peer();
         let gone = self.catalog.merge_tombstone(step.now.mono, tombstone)?;
+        if mutant::on(Mutant::TombstoneForgotten) {
+            self.catalog.forget_tombstone(&peer);
+        }
         self.ended(peer, gone, step);
         let until = step.now.mono + limits::TOMBSTONE_LIFE;
         self.timers.set(Timer::Tombstone(peer), Some(until));

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     core::Outbox,
     ids::{ChannelId, LinkId, PeerId, Side},
+    mutant::{self, Mutant},
     wire::{CloseCode, Head, header},
 };
 
@@ -94,9 +95,11 @@ impl Links {
             if self.links[&chosen].order >= order {
                 return Err(CloseCode::DUPLICATE);
             }
-            self.close(env, chosen, CloseCode::REPLACED, out);
+            if !mutant::on(Mutant::DuplicateKept) {
+                self.close(env, chosen, CloseCode::REPLACED, out);
+            }
         } else if let Some(ours) = self.dialing.connected(&peer) {
-            if self.me < peer {
+            if self.me < peer || mutant::on(Mutant::BothDialsDropped) {
                 return Err(CloseCode::DUPLICATE);
             }
             self.close(env, ours, CloseCode::DUPLICATE, out);

@@ -19,6 +19,7 @@ use crate::{
     ids::{ConsumerId, PeerId, SubscriptionId},
     limits,
     links::DownReason,
+    mutant::{self, Mutant},
     wire::{CloseCode, FrameReader},
 };
 
@@ -360,7 +361,7 @@ impl Consumer {
         let doubled = min.saturating_mul(1 << incoming.failures.min(8));
         let wait = cx.shared.rng.jittered(doubled.min(max), 4).max(min);
         incoming.failures = incoming.failures.saturating_add(1);
-        let at = cx.now() + wait;
+        let at = if mutant::on(Mutant::RetryWithoutWait) { cx.now() } else { cx.now() + wait };
         incoming.phase = Phase::Waiting;
         cx.set_timer(Timer::Attempt(self.id, *peer), Some(at));
         self.hide(peer, reason, cx);
@@ -401,7 +402,8 @@ impl Consumer {
         if arrival.restarted {
             cx.publish(Change::Restarted { owner, subscription });
         }
-        if let Some((first, last)) = arrival.gap {
+        let gap = arrival.gap.filter(|_| !mutant::on(Mutant::GapHiddenFromConsumer));
+        if let Some((first, last)) = gap {
             cx.publish(Change::Gap { owner, subscription, first, last });
         }
     }

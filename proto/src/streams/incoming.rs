@@ -8,6 +8,7 @@ use crate::{
     discovery::PeerEntry,
     ids::{ChannelId, SubscriptionId},
     limits,
+    mutant::{self, Mutant},
     wire::FrameReader,
 };
 
@@ -133,7 +134,10 @@ impl Incoming {
         self.received = Credit::default();
         self.debt = 0;
         self.granted = self.grantable();
-        let (window, grant, resume) = (self.window, self.granted, self.position);
+        let (window, mut grant, resume) = (self.window, self.granted, self.position);
+        if mutant::on(Mutant::CreditLostOnReconnect) && resume.is_some() {
+            grant = Credit::default();
+        }
         let ConsumerConfig { stream, criteria, replay, .. } = *config;
         Subscribe { stream, criteria, window, grant, resume, replay: replay.items() }
     }
@@ -143,7 +147,10 @@ impl Incoming {
     pub(super) fn accepted(&mut self, accept: Accept) -> Result<Arrival, Violation> {
         let Accept { start, kind } = accept;
         let arrival = match self.position {
-            Some(at) if at.incarnation != start.incarnation => {
+            Some(at)
+                if at.incarnation != start.incarnation
+                    && !mutant::on(Mutant::IncarnationIgnored) =>
+            {
                 Arrival { restarted: true, gap: None }
             }
             Some(at) if start.next < at.next => return Err(Violation),
@@ -171,7 +178,8 @@ impl Incoming {
             bytes: self.received.bytes + payload,
         };
         let free = self.granted.bytes.saturating_sub(self.received.bytes);
-        let alone = items == 1 && free >= half(self.window.bytes);
+        let alone =
+            items == 1 && free >= half(self.window.bytes) || mutant::on(Mutant::CreditIgnoresBytes);
         let within =
             received.items <= self.granted.items && (received.bytes <= self.granted.bytes || alone);
         let next = first.checked_add(u64::from(items)).ok_or(Violation)?;

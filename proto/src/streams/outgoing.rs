@@ -10,6 +10,7 @@ use crate::{
     discovery::PeerEntry,
     ids::{ChannelId, PeerId},
     limits,
+    mutant::{self, Mutant},
     time::Instant,
     wire::{FrameReader, Head},
 };
@@ -111,9 +112,13 @@ impl Outgoing {
             return None;
         }
         let items = self.granted.items.saturating_sub(self.sent.items);
-        let bytes = self.granted.bytes.saturating_sub(self.sent.bytes);
+        let bytes = if mutant::on(Mutant::CreditIgnoresBytes) {
+            u64::MAX
+        } else {
+            self.granted.bytes.saturating_sub(self.sent.bytes)
+        };
         // Behind an item above the credit nothing goes, not even an item without bytes.
-        if items == 0 || self.sent.bytes > self.granted.bytes {
+        if items == 0 || self.sent.bytes > self.granted.bytes && bytes < u64::MAX {
             return None;
         }
         // What left the tail while this one could not take it is a gap, which the numbers show.
@@ -121,7 +126,7 @@ impl Outgoing {
             self.cursor = log.seek(log.first());
         }
         // STR-06: with half the window free, an item of any size goes, alone.
-        let force = bytes >= half(self.window.bytes);
+        let force = bytes >= half(self.window.bytes) && !mutant::on(Mutant::LargeItemStuck);
         let slice = log.take(&mut self.cursor, items, bytes, force)?;
         let gap = (slice.first > self.expected).then(|| (self.expected, slice.first - 1));
         self.expected = self.cursor.seq;

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     discovery::PeerEntry,
     ids::{ChannelId, PeerId, ProducerId, SubscriptionId},
+    mutant::{self, Mutant},
     wire::{CloseCode, FrameReader},
 };
 
@@ -96,13 +97,17 @@ impl Producer {
         subscribe: &Subscribe,
         cx: &mut Cx<'_>,
     ) -> Result<SubscriptionId, CloseCode> {
-        let resume = subscribe.resume.filter(|at| at.incarnation == self.incarnation);
+        let resume = subscribe.resume.filter(|at| self.is_mine(*at));
         if resume.is_some_and(|at| at.next > self.log.next()) {
             return Err(CloseCode::PROTOCOL_VIOLATION);
         }
         // STR-09, STR-19: where it stopped; else as far back as it asks for and the tail goes.
         let wanted = self.log.next().saturating_sub(subscribe.replay);
-        let wanted = resume.map_or(wanted, |at| at.next);
+        let wanted = match resume.map_or(wanted, |at| at.next) {
+            next if mutant::on(Mutant::ResumeLate) && resume.is_some() => next + 1,
+            next if mutant::on(Mutant::ResumeEarly) && resume.is_some() => next.saturating_sub(1),
+            next => next,
+        };
         let cursor = self.log.seek(wanted.max(self.log.first()));
         let (peer, kind) = (entry.id(), self.config.kind);
         let shown = entry.clone();
@@ -117,8 +122,10 @@ impl Producer {
         self.consumers.insert(subscription, consumer);
         cx.shared.routes.insert(channel, Route::Producer(self.id, subscription));
         let owner = self.owner();
-        let (peer, state) = (shown, State::Connected);
-        cx.publish(Change::Channel { owner, subscription, peer, state, terms });
+        if !mutant::on(Mutant::CountedLate) {
+            let state = State::Connected;
+            cx.publish(Change::Channel { owner, subscription, peer: shown, state, terms });
+        }
         self.update_online(cx);
         cx.out.push(Action::Write { channel, head, body });
         cx.out.push(Action::Count(Counter::Accepted(self.config.stream)));
@@ -164,6 +171,11 @@ impl Producer {
             _ => None,
         };
         if granted.is_some_and(|total| consumer.grant(total).is_ok()) {
+            if mutant::on(Mutant::CountedLate) {
+                let (owner, peer) = (Owner::Producer(self.id), consumer.entry.clone());
+                let (state, terms) = (State::Connected, Some(consumer.terms));
+                cx.publish(Change::Channel { owner, subscription, peer, state, terms });
+            }
             self.pump(subscription, cx);
             self.open_window(cx);
         } else {
@@ -201,7 +213,9 @@ impl Producer {
         let (owner, reason) = (self.owner(), how.reason());
         cx.publish(Change::ChannelGone { owner, subscription, reason });
         self.update_online(cx);
-        self.open_window(cx);
+        if !mutant::on(Mutant::WindowNotReopened) {
+            self.open_window(cx);
+        }
     }
 
     /// A peer's entry changed or went: looks at its subscriptions again.
@@ -273,6 +287,10 @@ impl Producer {
     /// The last handle is gone.
     pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
         self.closing = true;
+        if mutant::on(Mutant::CloseDropsQueue) {
+            self.log = Log::default();
+            self.consumers.values_mut().for_each(|consumer| consumer.cursor = self.log.end());
+        }
         let all: Vec<_> = self.consumers.keys().copied().collect();
         for subscription in all {
             self.pump(subscription, cx);
@@ -307,10 +325,15 @@ impl Producer {
 
     /// STR-09: a consumer asked for `from` and continues at `to`.
     fn missed(&self, subscription: SubscriptionId, from: u64, to: u64, cx: &mut Cx<'_>) {
-        if from < to {
+        if from < to && !mutant::on(Mutant::GapHiddenFromProducer) {
             let (owner, first, last) = (self.owner(), from, to - 1);
             cx.publish(Change::Gap { owner, subscription, first, last });
         }
+    }
+
+    /// True if a place to resume from is one in our numbering.
+    fn is_mine(&self, at: Position) -> bool {
+        at.incarnation == self.incarnation || mutant::on(Mutant::IncarnationIgnored)
     }
 
     fn of_peer(&self, peer: &PeerId) -> Vec<SubscriptionId> {
@@ -334,8 +357,13 @@ impl Producer {
         let (stream, channel) = (self.config.stream, consumer.channel);
         let mut progress = false;
         let owner = Owner::Producer(self.id);
+        if mutant::on(Mutant::LateLiveEdge) && consumer.sent == Credit::default() {
+            consumer.cursor = self.log.end();
+        }
         while let Some(outgo) = consumer.next(&self.log) {
-            if let Some((first, last)) = outgo.gap {
+            if let Some((first, last)) =
+                outgo.gap.filter(|_| !mutant::on(Mutant::GapHiddenFromProducer))
+            {
                 cx.publish(Change::Gap { owner, subscription, first, last });
                 if self.config.kind == StreamKind::Lossy {
                     let items = last - first + 1;
@@ -351,7 +379,7 @@ impl Producer {
             progress = true;
         }
         let behind = consumer.cursor.seq < self.log.next();
-        if !behind {
+        if !behind && !mutant::on(Mutant::LagTimerKept) {
             if consumer.stalled_since.take().is_some() {
                 cx.shared.timers.cancel(&Timer::Lag(self.id, subscription));
             }
