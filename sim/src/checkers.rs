@@ -5,6 +5,8 @@
 //! | [`versions`] | every step | entries are what their owner signed, never go back, and farewells are final |
 //! | [`order`] | every step | items in order, none twice, none missing without a word |
 //! | [`credit`] | every step | nobody receives more than it gave credit for |
+//! | [`ends`] | every step | gaps are the same at both ends, nobody is cut off or robbed for nothing |
+//! | [`presence`] | every step | nobody lets go of a peer it has a link to |
 //! | [`bounds`] | every step | debt of channels, windows of producers, actions of a step |
 //! | [`catalog`] | after quiet | everybody sees exactly those who are there |
 //! | [`links`] | after quiet | one link per pair |
@@ -14,16 +16,21 @@ pub mod bounds;
 pub mod catalog;
 pub mod credit;
 pub mod determinism;
+pub mod ends;
 pub mod links;
 pub mod order;
+pub mod presence;
 pub mod versions;
 
 use mosaik_proto::{
     PeerId,
     discovery::Change as CatalogChange,
     ids::{ConsumerId, SubscriptionId},
+    links::Counter as LinkCounter,
     node::{Action, Event},
-    streams::{Change, Owner},
+    streams::{Change, Counter as StreamCounter, Delivery, Owner, State},
+    time::Instant,
+    wire::CloseCode,
 };
 
 use crate::net::Process;
@@ -48,8 +55,15 @@ pub struct Checkers {
     pub order: order::Order,
     /// Credit.
     pub credit: credit::Credit,
+    /// Both ends of subscriptions.
+    pub ends: ends::Ends,
+    /// Links and life.
+    pub presence: presence::Presence,
     /// Queues.
     pub bounds: bounds::Bounds,
+    refused: u64,
+    /// Some hosts break the protocol on purpose, so that others may say so.
+    pub hostile: bool,
 }
 
 impl Checkers {
@@ -58,15 +72,24 @@ impl Checkers {
     /// # Errors
     /// What must never happen and did.
     pub fn event(&mut self, process: Process, event: &Event) -> Result<(), String> {
-        if let Event::LocalEntry(entry) = event {
-            self.versions.signed(entry);
-        }
-        if let Event::OpenConsumer { consumer, config } = event {
-            self.credit.opened((process, *consumer), config.window_items, config.window_bytes);
-        }
-        if let Event::Consumed { consumer, subscription, items, bytes } = event {
-            let place = Place { process, consumer: *consumer, subscription: *subscription };
-            self.credit.consumed(place, *items, *bytes);
+        match event {
+            Event::LocalEntry(entry) => {
+                self.versions.signed(entry);
+                self.ends.signed(process, entry);
+            }
+            Event::OpenConsumer { consumer, config } => {
+                self.credit.opened((process, *consumer), config.window_items, config.window_bytes);
+                self.ends.consumer(process, *consumer, config.stream);
+            }
+            Event::OpenProducer { producer, config } => {
+                self.ends.producer(process, *producer, config);
+            }
+            Event::Offer { producer, data, .. } => self.ends.offered(process, *producer, data),
+            Event::Consumed { consumer, subscription, items, bytes } => {
+                let place = Place { process, consumer: *consumer, subscription: *subscription };
+                self.credit.consumed(place, *items, *bytes);
+            }
+            _ => {}
         }
         self.bounds.event(process, event)
     }
@@ -75,38 +98,64 @@ impl Checkers {
     ///
     /// # Errors
     /// What must never happen and did.
-    pub fn action(&mut self, process: Process, action: &Action) -> Result<(), String> {
+    pub fn action(
+        &mut self,
+        now: Instant,
+        process: Process,
+        action: &Action,
+    ) -> Result<(), String> {
         match action {
             Action::Catalog(CatalogChange::Entry { entry, .. }) => {
                 self.versions.seen(process, entry)?;
             }
-            Action::Catalog(CatalogChange::Gone { peer, .. }) => self.versions.gone(process, *peer),
-            Action::Deliver(delivery) => {
-                let place = Place {
-                    process,
-                    consumer: delivery.consumer,
-                    subscription: delivery.subscription,
-                };
-                let items = order::read(&delivery.data)?;
-                if items.len() != delivery.items as usize {
-                    return Err(format!(
-                        "{place:?}: {} items said to be {}",
-                        items.len(),
-                        delivery.items
-                    ));
-                }
-                self.credit.delivered(place, &items)?;
-                self.order.delivered(place, delivery.first, &items)?;
+            Action::Catalog(CatalogChange::Gone { peer, .. }) => {
+                let departed = self.versions.has_departed(process, peer);
+                self.presence.gone(process, *peer, departed)?;
+                self.versions.gone(process, *peer);
             }
+            Action::Path { peer, rtt } => self.presence.path(process, *peer, rtt.is_some()),
+            Action::Deliver(delivery) => self.delivered(process, delivery)?,
             Action::Streams(change) => self.stream(process, change)?,
+            Action::Write { channel, head, .. } => {
+                self.ends.wrote(now, process, *channel, head.as_slice());
+            }
+            Action::CountStreams(StreamCounter::Rejected(..)) => self.refused += 1,
+            Action::CloseChannel { channel, code: CloseCode::STREAM_TOO_SLOW } => {
+                self.ends.too_slow(now, process, *channel)?;
+            }
+            Action::CountStreams(StreamCounter::Violation(_))
+            | Action::CountLinks(LinkCounter::Violation)
+                if !self.hostile =>
+            {
+                return Err(format!("{process:?} takes an honest peer for one that lies"));
+            }
             _ => {}
         }
         self.bounds.action(process, action)
     }
 
+    fn delivered(&mut self, process: Process, delivery: &Delivery) -> Result<(), String> {
+        let Delivery { consumer, subscription, first, items: count, data } = delivery;
+        let place = Place { process, consumer: *consumer, subscription: *subscription };
+        let items = order::read(data)?;
+        if items.len() != *count as usize {
+            return Err(format!("{place:?}: {} items said to be {count}", items.len()));
+        }
+        self.credit.delivered(place, &items)?;
+        self.order.delivered(place, *first, &items)?;
+        self.ends.delivered(place, &items)
+    }
+
+    /// How often a producer refused a consumer.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// A process has ended.
     pub fn ended(&mut self, process: Process) {
         self.bounds.ended(process);
+        self.presence.ended(process);
     }
 
     fn stream(&mut self, process: Process, change: &Change) -> Result<(), String> {
@@ -117,14 +166,24 @@ impl Checkers {
             Owner::Producer(_) => None,
         };
         match change {
-            Change::Channel { owner, subscription, peer, .. } => {
+            Change::Channel { owner: Owner::Producer(producer), subscription, peer, .. } => {
+                self.ends.serves(process, *producer, *subscription, peer.id());
+            }
+            Change::Channel { owner, subscription, peer, state } => {
                 if let Some(place) = place(owner, subscription) {
                     self.order.subscribed(place, peer.id());
+                    if *state == State::Connected {
+                        self.ends.connected(place, peer.id())?;
+                    }
                 }
+            }
+            Change::Gap { owner: Owner::Producer(producer), subscription, first, last } => {
+                self.ends.dropped(process, *producer, *subscription, (*first, *last))?;
             }
             Change::Gap { owner, subscription, first, last } => {
                 if let Some(place) = place(owner, subscription) {
                     self.order.gap(place, *first, *last)?;
+                    self.ends.missed(place, *first, *last)?;
                 }
             }
             Change::Restarted { owner, subscription } => {

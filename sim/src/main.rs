@@ -7,10 +7,14 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use mosaik_proto::mutant::Mutant;
 use mosaik_sim::{
     Failure, catch,
     checkers::order::Counts,
-    scenario::{Discovery, Faults, Streams},
+    scenario::{
+        Discovery, Faults, Streams,
+        mutants::{self, Caught},
+    },
 };
 
 /// A seeded world in which mosaik nodes meet every fault.
@@ -71,6 +75,15 @@ enum Command {
         #[arg(long)]
         verbose: bool,
     },
+    /// Puts known bugs back, one by one, and counts the seeds until a checker complains.
+    Mutants {
+        /// Seeds after which a bug counts as not seen.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// Only bugs whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// One world of streams with faults of links and consumers.
     Streams {
         /// The seed of the world.
@@ -107,6 +120,7 @@ fn main() -> ExitCode {
             };
             sweep(&run, seeds, verbose)
         }
+        Command::Mutants { seeds, only } => hunt(seeds, &only),
         Command::Streams { seed, nodes, seconds } => {
             let faults = Duration::from_secs(seconds);
             let run = Streams {
@@ -121,6 +135,41 @@ fn main() -> ExitCode {
     };
     eprintln!("{:.2} s of wall time", started.elapsed().as_secs_f64());
     ExitCode::from(code)
+}
+
+/// Prints a line per bug. 0 if each was seen, and nothing without any; 1 if not.
+fn hunt(seeds: u64, only: &str) -> u8 {
+    // Panics of cores are results here.
+    std::panic::set_hook(Box::new(|_| {}));
+    println!("{:<22} {:<15} {:>8}  complaint", "mutant", "caught by", "seeds");
+    let (mut survivors, mut most) = (0, 20);
+    let all = Mutant::ALL.iter().copied().filter(|mutant| format!("{mutant:?}").contains(only));
+    for mutant in all {
+        if !mutants::select(Some(mutant)) {
+            println!("this build has no mutants: use `cargo xtask mutants`");
+            return 1;
+        }
+        let name = format!("{mutant:?}");
+        match mutants::hunt(seeds) {
+            Some(Caught { seed, program, failure }) => {
+                let complaint: String = failure.to_string().chars().take(90).collect();
+                println!("{name:<22} {program:<15} {seed:>8}  {complaint}");
+                most = most.max(seed);
+            }
+            None => {
+                println!("{name:<22} {:<15} {seeds:>8}", "SURVIVED");
+                survivors += 1;
+            }
+        }
+    }
+    // What complains without a bug proves nothing.
+    let clean = mutants::select(None).then(|| mutants::hunt(most)).flatten();
+    if let Some(caught) = &clean {
+        println!("without a mutant seed {} fails, {caught}", caught.seed);
+    } else {
+        println!("without a mutant: {most} seeds of all programs are well");
+    }
+    u8::from(survivors > 0 || clean.is_some())
 }
 
 fn report(result: &Result<impl std::fmt::Display, Failure>) -> u8 {

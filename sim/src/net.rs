@@ -294,6 +294,19 @@ impl Net {
         self.flush(now);
     }
 
+    /// From whom to whom bytes of a channel are, if the packet carries any.
+    pub(crate) fn path_of(&self, packet: &Packet) -> Option<(HostId, HostId)> {
+        let Packet::Burst { link, from, .. } = packet else { return None };
+        let (dialer, listener) = self.links.get(link)?.hosts();
+        Some(if *from == 0 { (dialer, listener) } else { (listener, dialer) })
+    }
+
+    /// Channels that exist in the network, half closed ones included.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.links.values().map(|link| link.channels.len()).sum()
+    }
+
     fn tell(&mut self, process: Process, event: Event) {
         self.effects.push(Effect::Tell(process, event));
     }

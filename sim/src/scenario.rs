@@ -1,7 +1,10 @@
 //! Ready-made runs: what the command line and the tests start.
 
+pub mod cuts;
 mod discovery;
 mod faults;
+pub mod mutants;
+pub mod single;
 mod streams;
 
 use std::time::Duration;

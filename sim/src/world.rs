@@ -32,6 +32,9 @@ use crate::{
 /// Steps at one moment before the world counts as stuck.
 const STEPS_AT_ONCE: u64 = 2_000_000;
 
+/// Steps within one second of the world before it counts as flooded.
+const STEPS_PER_SECOND: u64 = 3_000_000;
+
 /// How a world behaves.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -54,6 +57,14 @@ enum Task {
     Fault(Fault),
 }
 
+/// What is done once enough messages have gone along a path.
+#[derive(Debug)]
+struct Trap {
+    path: (HostId, HostId),
+    left: u64,
+    faults: Vec<(Duration, Fault)>,
+}
+
 /// A seeded world of nodes.
 pub struct World {
     now: Instant,
@@ -65,9 +76,12 @@ pub struct World {
     trace: Trace,
     checkers: Checkers,
     out: Outbox<Action>,
+    traps: Vec<Trap>,
     failure: Option<Failure>,
     steps: u64,
     steps_at_once: u64,
+    /// The present second of the world, and the steps in it.
+    second: (u64, u64),
 }
 
 impl World {
@@ -86,9 +100,11 @@ impl World {
             trace: Trace::new(options.trace),
             checkers: Checkers::default(),
             out: Outbox::new(),
+            traps: Vec::new(),
             failure: None,
             steps: 0,
             steps_at_once: 0,
+            second: (0, 0),
             rng,
         }
     }
@@ -146,6 +162,34 @@ impl World {
         self.queue.push(at.max(self.now), Task::Fault(fault));
     }
 
+    /// Does `faults`, each after its delay, as soon as the `count`-th message from now on has
+    /// arrived along a path. A message is what travels as one: what one step wrote to a channel.
+    pub fn after_messages(
+        &mut self,
+        path: (HostId, HostId),
+        count: u64,
+        faults: Vec<(Duration, Fault)>,
+    ) {
+        self.traps.push(Trap { path, left: count.max(1), faults });
+    }
+
+    /// True if every trap of [`after_messages`](Self::after_messages) was sprung.
+    #[must_use]
+    pub const fn is_sprung(&self) -> bool {
+        self.traps.is_empty()
+    }
+
+    fn spring(&mut self, path: Option<(HostId, HostId)>) {
+        for trap in self.traps.iter_mut().filter(|trap| Some(trap.path) == path) {
+            trap.left -= 1;
+        }
+        while let Some(at) = self.traps.iter().position(|trap| trap.left == 0) {
+            for (delay, fault) in self.traps.remove(at).faults {
+                self.queue.push(self.now + delay, Task::Fault(fault));
+            }
+        }
+    }
+
     /// Does the next thing. `Ok(false)` if there is none.
     ///
     /// # Errors
@@ -159,10 +203,17 @@ impl World {
             self.fail(Failure::safety(format_args!("the world does not get past {at:?}")));
         }
         self.now = self.now.max(at);
+        let second = self.now.since(Instant::ZERO).as_secs();
+        self.second = if second == self.second.0 { (second, self.second.1 + 1) } else { (second, 0) };
+        if self.second.1 > STEPS_PER_SECOND {
+            self.fail(Failure::safety(format_args!("a flood: {STEPS_PER_SECOND} steps a second")));
+        }
         match task {
             Task::Packet(packet) => {
+                let path = self.net.path_of(&packet);
                 self.net.arrive(self.now, packet);
                 self.absorb();
+                self.spring(path);
             }
             Task::Feed(process, event) => self.feed(process, event),
             Task::Start(host) => self.start(host),
@@ -260,7 +311,7 @@ impl World {
         self.check(checked);
         for action in out.drain() {
             self.trace.action(self.now, process.host, &action);
-            let checked = self.checkers.action(process, &action);
+            let checked = self.checkers.action(self.now, process, &action);
             self.check(checked);
             self.execute(process, action);
         }

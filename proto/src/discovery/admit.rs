@@ -112,7 +112,8 @@ impl Gate<'_> {
             if mutant::on(Mutant::IncarnationNotCompared) {
                 return rank.0.counter >= version.counter;
             }
-            rank >= (version, false) && !mutant::on(Mutant::OlderAccepted)
+            let older = rank > (version, false);
+            rank >= (version, false) && !(older && mutant::on(Mutant::OlderAccepted))
         };
         if !own && self.catalog.rank(&peer).is_some_and(known) {
             return Err(Refused::Known);

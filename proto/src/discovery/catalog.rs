@@ -264,7 +264,8 @@ impl Catalog {
             None => {}
             Some(record)
                 if record.rank() >= (entry.update_version(), false)
-                    && !mutant::on(Mutant::OlderAccepted) =>
+                    && !(mutant::on(Mutant::OlderAccepted)
+                        && record.rank() > (entry.update_version(), false)) =>
             {
                 return Err(Refused::Known);
             }

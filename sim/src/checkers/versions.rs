@@ -32,6 +32,13 @@ impl Versions {
         self.let_go.retain(|(_, other)| *other != peer);
     }
 
+    /// True if what a process sees of a peer is over by the peer's own word.
+    #[must_use]
+    pub fn has_departed(&self, process: Process, peer: &PeerId) -> bool {
+        let seen = self.seen.get(&(process, *peer)).copied().unwrap_or_default();
+        self.departed.get(peer).is_some_and(|last| seen <= *last)
+    }
+
     /// A process does not see a peer any more.
     pub fn gone(&mut self, process: Process, peer: PeerId) {
         // Letting an older version go, unseen for too long, says nothing of the farewell.

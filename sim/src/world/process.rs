@@ -73,6 +73,27 @@ impl World {
         self.feed(process, Event::OpenConsumer { consumer, config });
     }
 
+    /// The last handles of a host's producers are dropped. What was offered is still owed.
+    pub fn close_producers(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        host.producers.clear();
+        let process = host.process();
+        let Some(running) = &mut host.running else { return };
+        let closed = mem::take(&mut running.producers);
+        self.announce_streams(id);
+        closed.into_keys().for_each(|producer| self.feed(process, Event::CloseProducer(producer)));
+    }
+
+    /// The handles of a host's consumers are dropped.
+    pub fn close_consumers(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        host.consumers.clear();
+        let process = host.process();
+        let Some(running) = &mut host.running else { return };
+        let closed = mem::take(&mut running.consumers);
+        closed.into_keys().for_each(|consumer| self.feed(process, Event::CloseConsumer(consumer)));
+    }
+
     fn announce_streams(&mut self, id: HostId) {
         let Some(running) = &self.hosts[id.0].running else { return };
         let streams = running.produced();

@@ -109,6 +109,18 @@ impl World {
         self.net.links().collect()
     }
 
+    /// Channels that exist in the network.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.net.channels()
+    }
+
+    /// Subscriptions that the producers and consumers of a host list.
+    #[must_use]
+    pub fn subscriptions(&self, host: HostId) -> usize {
+        self.hosts[host.0].running.as_ref().map_or(0, |running| running.subscriptions.len())
+    }
+
     /// Items that wait in the applications of a host's consumers.
     #[must_use]
     pub fn backlog(&self, host: HostId) -> usize {
@@ -201,6 +213,15 @@ impl World {
             }
             Err(format!("{} still consumes", pair.host))
         })
+    }
+
+    /// How far the consumers of a host are with the items of another host, if they have any.
+    #[must_use]
+    pub fn got(&self, host: HostId, from: HostId) -> Option<u64> {
+        let (process, peer) = (self.hosts[host.0].process(), self.peer(from));
+        let running = self.hosts[host.0].running.as_ref()?;
+        let next = |id: &ConsumerId| Some(self.checkers.order.next(process, *id, &peer)?.1);
+        running.consumers.keys().find_map(next)
     }
 
     /// Looks at every consumer with every producer of its stream on other hosts.
