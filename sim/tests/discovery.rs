@@ -203,6 +203,7 @@ fn two_nodes_that_dial_each_other_keep_one_link() {
             spec.bootstrap = vec![HostId(1 - node)];
             world.add_node(spec);
         }
+        world.run_for(Duration::from_millis(1)).unwrap();
         world.run_until_converged(secs(3)).unwrap();
         world.run_for(secs(2)).unwrap();
         assert_eq!(world.links().len(), 1, "seed {seed}");

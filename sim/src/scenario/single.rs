@@ -204,6 +204,8 @@ pub fn crossed(seed: u64) -> Result<(), Failure> {
         spec.bootstrap = vec![HostId(1 - node)];
         world.add_node(spec);
     }
+    // Both run: of nobody it is easily true that all know all.
+    world.run_for(Duration::from_millis(1))?;
     world.run_until_converged(Duration::from_millis(100))?;
     world.run_for(Duration::from_secs(2))?;
     world.settled().map_err(Failure::Liveness)
@@ -222,11 +224,13 @@ pub fn late_loop(seed: u64) -> Result<(), Failure> {
     world.run_for(Duration::from_secs(5))?;
     let ill = HostId(2);
     let others: Vec<_> = world.hosts().filter(|host| *host != ill).collect();
-    // All its links break while it cannot run: by its clock all deadlines pass at once.
+    // All its links break, it tries to dial, and cannot run: all deadlines pass at once for it.
+    world.inject(Fault::DialFailures(1_000_000));
     for other in &others {
         world.inject(Fault::Reset(ill, *other));
     }
-    world.run_for(Duration::from_millis(300))?;
+    world.run_for(Duration::from_millis(600))?;
+    world.inject(Fault::DialFailures(0));
     world.inject(Fault::Freeze(ill, Duration::from_secs(6)));
     for _ in 0..200 {
         world.run_for(Duration::from_millis(100))?;
