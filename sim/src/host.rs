@@ -18,6 +18,7 @@ pub(crate) use self::apps::{ConsumerApp, ProducerApp};
 pub use self::apps::{ConsumerSpec, ProducerSpec};
 use crate::{
     clock::Clock,
+    hostile::Hostile,
     net::{HostId, Process},
 };
 
@@ -87,6 +88,8 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     pub(crate) boots: u32,
     pub(crate) running: Option<Running>,
+    /// Runs instead of a node, for ever.
+    pub(crate) hostile: Option<Hostile>,
     pub(crate) producers: Vec<ProducerSpec>,
     pub(crate) consumers: Vec<ConsumerSpec>,
     /// Numbers handles of the application; never reused.
@@ -104,6 +107,7 @@ impl Host {
             spec,
             boots: 0,
             running: None,
+            hostile: None,
             producers: Vec::new(),
             consumers: Vec::new(),
             handles: 0,

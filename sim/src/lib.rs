@@ -24,6 +24,7 @@
 //! | [`net`] | links as QUIC gives them: handshakes, ordered channels, loss, cuts, idle timeouts, bytes on the wire |
 //! | [`Clock`] | a monotonic clock that drifts and a wall clock that also jumps, per host |
 //! | hosts | key and signed entry, address book, fake producers and consumers ([`ProducerSpec`], [`ConsumerSpec`]) |
+//! | [`HostileSpec`] | a host with a valid key that says anything |
 //! | [`Fault`] | everything that can be done to hosts and paths |
 //! | [`Swarm`] | which kinds of faults a seed has at all, and a schedule of them |
 //! | [`checkers`] | what must hold, at every step or after quiet; they see events and actions only |
@@ -67,6 +68,7 @@
 pub mod checkers;
 mod clock;
 mod host;
+mod hostile;
 pub mod net;
 mod queue;
 pub mod scenario;
@@ -78,6 +80,7 @@ mod world;
 pub use self::{
     clock::{Clock, EPOCH},
     host::{ConsumerSpec, NodeSpec, ProducerSpec},
+    hostile::HostileSpec,
     net::HostId,
     swarm::Swarm,
     trace::Trace,

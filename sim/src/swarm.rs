@@ -38,6 +38,8 @@ pub struct Swarm {
     pub slow: bool,
     /// Dials fail.
     pub dials: bool,
+    /// One more host says anything, also when all faults are over.
+    pub hostile: bool,
 }
 
 impl Swarm {
@@ -60,6 +62,7 @@ impl Swarm {
             jumps: bits & 512 != 0,
             slow: bits & 1024 != 0,
             dials: bits & 2048 != 0,
+            hostile: bits & 4096 != 0,
         }
     }
 
@@ -152,6 +155,7 @@ impl Swarm {
             (self.jumps, "jumps"),
             (self.slow, "slow"),
             (self.dials, "dials"),
+            (self.hostile, "hostile"),
         ];
         all.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
     }

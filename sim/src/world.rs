@@ -2,6 +2,7 @@
 
 mod execute;
 mod faults;
+mod hostile;
 mod process;
 mod views;
 
@@ -54,6 +55,7 @@ enum Task {
     Thaw(Process),
     Produce(Process, ProducerId),
     Consume(Process, ConsumerId),
+    Hostile(Process),
     Fault(Fault),
 }
 
@@ -221,6 +223,7 @@ impl World {
             Task::Thaw(process) => self.on_thaw(process),
             Task::Produce(process, producer) => self.on_produce(process, producer),
             Task::Consume(process, consumer) => self.on_consume(process, consumer),
+            Task::Hostile(process) => self.on_hostile(process),
             Task::Fault(fault) => self.inject(fault),
         }
         self.result().map(|()| true)
@@ -299,6 +302,9 @@ impl World {
         let host = &mut self.hosts[process.host.0];
         if host.boots != process.boot {
             return;
+        }
+        if host.hostile.is_some() {
+            return self.feed_hostile(process, event);
         }
         let Some(running) = &mut host.running else { return };
         if running.frozen_until > self.now {

@@ -78,6 +78,12 @@ impl Ends {
         self.peers.insert(process.host, entry.id());
     }
 
+    /// True if a node of this world signed as this peer.
+    #[must_use]
+    pub fn knows(&self, peer: PeerId) -> bool {
+        self.peers.values().any(|known| *known == peer)
+    }
+
     /// A consumer was opened.
     pub fn consumer(&mut self, process: Process, consumer: ConsumerId, stream: StreamId) {
         self.consumers.insert((process, consumer), stream);
@@ -133,7 +139,7 @@ impl Ends {
     pub fn connected(&mut self, place: Place, peer: PeerId) -> Result<(), String> {
         self.follows.insert(place, peer);
         let Some(me) = self.peers.get(&place.process.host) else { return Ok(()) };
-        if !self.peers.values().any(|known| *known == peer) {
+        if !self.knows(peer) {
             return Ok(());
         }
         if self.of_place(place).any(|offers| offers.edges.contains_key(me)) {

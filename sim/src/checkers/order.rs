@@ -75,6 +75,18 @@ pub fn read(batch: &Bytes) -> Result<Vec<Arrived>, String> {
         .collect()
 }
 
+/// The sizes of the items of a batch that somebody made who stamps as he likes.
+///
+/// # Errors
+/// If the batch is not one of whole items.
+pub fn sizes(batch: &Bytes) -> Result<Vec<Arrived>, String> {
+    let stamp = Stamp { peer: 0, start: 0, number: 0 };
+    let one = |payload: Bytes| Arrived { stamp, size: payload.len() };
+    Items::new(batch.clone())
+        .map(|payload| payload.map(one).map_err(|error| error.to_string()))
+        .collect()
+}
+
 /// What was seen in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

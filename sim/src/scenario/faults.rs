@@ -9,6 +9,7 @@ use crate::{
     checkers::order::Counts,
     clock::Clock,
     host::NodeSpec,
+    hostile::HostileSpec,
     net::{self, HostId},
     swarm::Swarm,
     verdict::Failure,
@@ -135,6 +136,16 @@ impl Faults {
             world.add_node(spec);
         }
         populate(&mut world, &mut rng.fork("streams"), (swarm.slow, self.tight), self.faults);
+        if swarm.hostile {
+            let mut draw = rng.fork("hostile");
+            world.add_hostile(HostileSpec {
+                network: network(),
+                start: Duration::from_millis(draw.below(4_000)),
+                targets: world.hosts().collect(),
+                streams: super::streams::names().to_vec(),
+                every: Duration::from_millis(10 + draw.below(200)),
+            });
+        }
         world
     }
 }

@@ -97,6 +97,13 @@ impl Streams {
 /// The largest item of any producer.
 const LARGEST: u64 = 30_000;
 
+const NAMES: [&str; 2] = ["fast", "large"];
+
+/// The streams of [`populate`].
+pub(super) fn names() -> [StreamId; 2] {
+    NAMES.map(|name| StreamId::hash(name.as_bytes()))
+}
+
 /// Gives the hosts producers and consumers of two streams, drawn by chance. Producers go on for
 /// about `time`. `slow`: some consumers take their time; `tight`: some windows hold less than one
 /// item.
@@ -109,8 +116,7 @@ pub(super) fn populate(
     let hosts: Vec<_> = world.hosts().collect();
     // Apart from the other draws, which decide what a seed that failed once does.
     let mut kinds = rng.fork("kinds");
-    for name in ["fast", "large"] {
-        let stream = StreamId::hash(name.as_bytes());
+    for (name, stream) in NAMES.into_iter().zip(names()) {
         let producers = 1 + rng.below(2) as usize;
         let mut order = hosts.clone();
         rng.shuffle(&mut order);

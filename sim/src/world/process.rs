@@ -22,7 +22,7 @@ const SPINS: u32 = 100;
 impl World {
     /// A process starts on a host.
     pub(crate) fn start(&mut self, id: HostId) {
-        if self.hosts[id.0].running.is_some() {
+        if self.hosts[id.0].running.is_some() || self.hosts[id.0].hostile.is_some() {
             return;
         }
         let bootstrap: Vec<_> = self.hosts[id.0].spec.bootstrap.clone();

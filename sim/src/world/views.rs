@@ -1,6 +1,9 @@
 //! What can be read from a world: by scenarios, tests and checkers at the end.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mosaik_proto::{
     Digest, PeerId,
@@ -140,6 +143,8 @@ impl World {
     /// # Errors
     /// Who does not.
     pub fn converged(&self) -> Result<(), String> {
+        let honest: BTreeSet<_> =
+            self.hosts.iter().filter(|host| host.hostile.is_none()).map(|host| host.peer).collect();
         let mut views = Vec::new();
         for host in &self.hosts {
             let Some(running) = &host.running else { continue };
@@ -147,7 +152,8 @@ impl World {
                 peer: host.peer,
                 network: host.spec.network,
                 version: running.entry.signed().update_version(),
-                sees: running.view.clone(),
+                // Whether a hostile peer is listed, and whom it made up, is nobody's promise.
+                sees: seen(&running.view, |peer| honest.contains(peer)),
             });
         }
         catalog::check(&views)
@@ -174,7 +180,8 @@ impl World {
                 return Err(format!("{}: the catalog is not what was published", host.id));
             }
         }
-        links::check(self.net.links())
+        let honest = |(a, b): &(HostId, HostId)| self.is_honest(*a) && self.is_honest(*b);
+        links::check(self.net.links().filter(honest))
     }
 
     /// True if every consumer is connected with every producer of its stream.
@@ -260,6 +267,13 @@ impl World {
     pub fn run_until_converged(&mut self, limit: Duration) -> Result<Instant, Failure> {
         self.poll(Duration::from_millis(1), Instant::ZERO + limit, Self::converged)
     }
+}
+
+fn seen(
+    view: &BTreeMap<PeerId, PeerEntryVersion>,
+    which: impl Fn(&PeerId) -> bool,
+) -> BTreeMap<PeerId, PeerEntryVersion> {
+    view.iter().filter(|(peer, _)| which(peer)).map(|(peer, version)| (*peer, *version)).collect()
 }
 
 /// A consumer and a producer that it should follow.
