@@ -206,7 +206,8 @@ impl World {
         }
         self.now = self.now.max(at);
         let second = self.now.since(Instant::ZERO).as_secs();
-        self.second = if second == self.second.0 { (second, self.second.1 + 1) } else { (second, 0) };
+        self.second =
+            if second == self.second.0 { (second, self.second.1 + 1) } else { (second, 0) };
         if self.second.1 > STEPS_PER_SECOND {
             self.fail(Failure::safety(format_args!("a flood: {STEPS_PER_SECOND} steps a second")));
         }

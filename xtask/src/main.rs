@@ -8,6 +8,7 @@ mod deps;
 mod finding;
 mod graph;
 mod licences;
+mod mutants;
 mod rust_source;
 mod sim;
 mod spdx;
@@ -35,7 +36,7 @@ struct Context {
 type Chore = (&'static str, &'static str, fn(&Context) -> Vec<Finding>);
 
 /// What `verify` does, cheapest first.
-const CHORES: [Chore; 10] = [
+const CHORES: [Chore; 11] = [
     ("fmt", "is everything formatted", |context| compile::fmt(&context.root)),
     ("tidy", "sizes, forbidden names, leftovers, spec rules without a test", |context| {
         tidy_up(&context.root)
@@ -53,6 +54,9 @@ const CHORES: [Chore; 10] = [
     ("examples", "all build, those that end run", |context| compile::examples(&context.root)),
     ("sim", "seeds of the simulator (--seconds N, else 60)", |context| {
         sim::sim(&context.root, context.time)
+    }),
+    ("mutants", "known bugs, put back one by one, are seen by the simulator", |context| {
+        mutants::mutants(&context.root)
     }),
 ];
 

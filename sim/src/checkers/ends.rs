@@ -199,7 +199,8 @@ impl Ends {
         let Some(me) = self.peers.get(&place.process.host) else { return Ok(()) };
         let Some(offers) = self.offers.get(&key) else { return Ok(()) };
         let edge = offers.edges.get(me).copied().unwrap_or_default();
-        let reported = offers.gaps.iter().any(|(peer, _, last)| peer == me && last + 1 == first.number);
+        let reported =
+            offers.gaps.iter().any(|(peer, _, last)| peer == me && last + 1 == first.number);
         if first.number <= edge || reported {
             return Ok(());
         }

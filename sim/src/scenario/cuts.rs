@@ -33,13 +33,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Reset,
-        Self::Silence,
-        Self::OneWay,
-        Self::ProducerRestarts,
-        Self::ConsumerRestarts,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Reset, Self::Silence, Self::OneWay, Self::ProducerRestarts, Self::ConsumerRestarts];
 
     fn faults(self) -> Vec<(Duration, Fault)> {
         let (now, soon) = (Duration::ZERO, Duration::from_millis(700));

@@ -98,7 +98,11 @@ impl Faults {
         swarm.schedule(&mut world, &mut rng.fork("faults"), from, calm);
         world.run_until(calm)?;
         let limit = Instant::ZERO + self.until;
-        let whole = |world: &World| world.settled().and_then(|()| world.subscribed());
+        // Who is just leaving at that moment starts again a little later.
+        let whole = |world: &World| {
+            world.complete()?;
+            world.settled().and_then(|()| world.subscribed())
+        };
         let converged = world.run_until_holds(limit, whole)?;
         world.top_up(FRESH);
         let well = |world: &World| world.settled().and_then(|()| world.delivered());

@@ -138,6 +138,19 @@ impl World {
         running.map_or(0, |r| r.producers.values().map(ProducerApp::offered).sum())
     }
 
+    /// True if a process runs on every honest host and stays.
+    ///
+    /// # Errors
+    /// Where not.
+    pub fn complete(&self) -> Result<(), String> {
+        let honest = self.hosts.iter().filter(|host| host.hostile.is_none());
+        let stays = |running: &Running| !running.leaving;
+        match honest.into_iter().find(|host| !host.running.as_ref().is_some_and(stays)) {
+            Some(host) => Err(format!("{} does not run, or is about to end", host.id)),
+            None => Ok(()),
+        }
+    }
+
     /// True if everybody who runs sees exactly the others of its network.
     ///
     /// # Errors
