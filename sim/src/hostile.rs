@@ -149,7 +149,7 @@ impl Hostile {
             let at = self.rng.below(SEEN as u64) as usize;
             self.seen.swap_remove(at);
         }
-        self.seen.push(chunk.clone());
+        self.seen.push(chunk);
         let Some(id) = self.channels.get(&channel).copied() else { return };
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.control == Some(channel) && link.side == Side::Dialer {

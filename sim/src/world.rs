@@ -13,7 +13,7 @@ use mosaik_proto::{
     core::Core as _,
     crypto::SecretKey,
     discovery::Draft,
-    ids::{ConsumerId, ProducerId},
+    ids::{ConsumerId, ProducerId, StreamId},
     node::{Action, Event},
     rng::Rng,
     time::Instant,
@@ -142,10 +142,21 @@ impl World {
 
     /// Every producer makes this many items more.
     pub fn top_up(&mut self, items: u64) {
+        self.top_up_where(items, |_, _| true);
+    }
+
+    /// The producers of one stream on one host make this many items more.
+    pub fn offer(&mut self, host: HostId, stream: StreamId, items: u64) {
+        self.top_up_where(items, |at, of| at == host && of == stream);
+    }
+
+    fn top_up_where(&mut self, items: u64, which: impl Fn(HostId, StreamId) -> bool) {
         for host in &mut self.hosts {
             let process = host.process();
             let Some(running) = &mut host.running else { continue };
-            for (producer, app) in &mut running.producers {
+            let id = host.id;
+            let all = running.producers.iter_mut().filter(|(_, app)| which(id, app.spec.stream));
+            for (producer, app) in all {
                 if app.is_done() {
                     self.queue.push(self.now, Task::Produce(process, *producer));
                 }

@@ -75,8 +75,8 @@ impl Cut {
     /// If items are lost, doubled, mixed or late.
     pub fn run(self) -> Result<bool, Failure> {
         let spec = ProducerSpec {
-            items: 60,
-            batch: 6,
+            items: 120,
+            batch: 3,
             every: Duration::from_millis(2),
             ..ProducerSpec::new(single::stream())
         };

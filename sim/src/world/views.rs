@@ -8,7 +8,7 @@ use std::{
 use mosaik_proto::{
     Digest, PeerId,
     discovery::{CommandError, EndpointAddr, PeerEntryVersion},
-    ids::{ConsumerId, RequestId},
+    ids::{ConsumerId, RequestId, StreamId},
     streams::{Owner, State},
     time::Instant,
 };
@@ -242,6 +242,15 @@ impl World {
         let running = self.hosts[host.0].running.as_ref()?;
         let next = |id: &ConsumerId| Some(self.checkers.order.next(process, *id, &peer)?.1);
         running.consumers.keys().find_map(next)
+    }
+
+    /// As [`got`](Self::got), of one stream.
+    #[must_use]
+    pub fn got_of(&self, host: HostId, from: HostId, stream: StreamId) -> Option<u64> {
+        let (process, peer) = (self.hosts[host.0].process(), self.peer(from));
+        let running = self.hosts[host.0].running.as_ref()?;
+        let (id, _) = running.consumers.iter().find(|(_, app)| app.spec.stream == stream)?;
+        Some(self.checkers.order.next(process, *id, &peer)?.1)
     }
 
     /// Looks at every consumer with every producer of its stream on other hosts.
