@@ -181,7 +181,7 @@ impl Checkers {
             Change::Channel { owner: Owner::Producer(producer), subscription, peer, .. } => {
                 self.ends.serves(process, *producer, *subscription, peer.id());
             }
-            Change::Channel { owner, subscription, peer, state } => {
+            Change::Channel { owner, subscription, peer, state, .. } => {
                 if let Some(place) = place(owner, subscription) {
                     if !self.is_honest(peer.id()) {
                         self.strange.insert(place);

@@ -316,7 +316,7 @@ impl Hostile {
         let rng = &mut self.rng;
         let (window, grant) = ((size(rng), size(rng)), (size(rng), size(rng)));
         let resume = rng.chance(300_000).then(|| (size(rng), size(rng)));
-        let payload = frames::subscribe(stream, window, grant, resume);
+        let payload = frames::subscribe(stream, window, grant, resume, size(rng));
         let mut first = vec![Protocol::Stream as u8];
         first.extend(frames::frame(SUBSCRIBE, &payload));
         self.write(channel, first.into());
@@ -352,7 +352,8 @@ impl Hostile {
         let Some(next) = self.said.get_mut(&channel).filter(|_| !lies) else {
             let start = rng.below(1_000);
             self.said.insert(channel, start);
-            return frames::frame(frames::ACCEPT, &frames::numbers(rng.below(3), start));
+            let (incarnation, kind) = (rng.below(3), rng.below(2) as u8);
+            return frames::frame(frames::ACCEPT, &frames::accept(incarnation, start, kind));
         };
         let count = rng.below(5) as u32;
         let first = if rng.chance(100_000) { rng.below(1_100) } else { *next };

@@ -55,8 +55,13 @@ pub(super) fn subscribe(
     window: (u64, u64),
     grant: (u64, u64),
     resume: Option<(u64, u64)>,
+    replay: u64,
 ) -> Bytes {
-    wire::encode(&(stream, (), window, grant, resume))
+    wire::encode(&(stream, (), window, grant, resume, replay))
+}
+
+pub(super) fn accept(incarnation: u64, next: u64, kind: u8) -> Bytes {
+    wire::encode(&(incarnation, next, kind))
 }
 
 pub(super) fn numbers(a: u64, b: u64) -> Bytes {

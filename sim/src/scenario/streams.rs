@@ -150,6 +150,9 @@ fn producer(rng: &mut Rng, stream: StreamId, large: bool, time: Duration) -> Pro
         config.tail_items = 64 + rng.below(1_000);
         config.tail_bytes = 4 * LARGEST + rng.below(200_000);
     }
+    if rng.chance(200_000) {
+        config.kind = StreamKind::Lossy;
+    }
     ProducerSpec {
         config,
         stream,
@@ -167,6 +170,11 @@ fn consumer(rng: &mut Rng, stream: StreamId, slow: bool, tight: bool) -> Consume
         let least = if tight { 1 } else { 2 * LARGEST };
         spec.config.window_bytes = least + rng.below(100_000);
     }
+    spec.config.replay = match rng.below(10) {
+        0 => Replay::Tail,
+        1 => Replay::Last(rng.below(500)),
+        _ => Replay::Live,
+    };
     if slow && rng.chance(500_000) {
         spec.batch = 1 + rng.below(64) as usize;
         spec.every = Duration::from_millis(1 + rng.below(200));
