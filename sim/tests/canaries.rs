@@ -1,17 +1,18 @@
 //! Every checker can fail: each is fed what it must refuse, next to what it must accept.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use mosaik_proto::{
     PeerId,
     crypto::SecretKey,
     discovery::{LocalEntry, PeerEntryVersion},
-    ids::{ChannelId, ConsumerId, ProducerId, SubscriptionId},
+    ids::{ChannelId, ConsumerId, ProducerId, StreamId, SubscriptionId},
     limits,
     node::{Action, Event},
-    time::UnixMillis,
+    streams::ProducerConfig,
+    time::{Instant, UnixMillis},
     wire::Head,
 };
 use mosaik_sim::{
@@ -21,8 +22,12 @@ use mosaik_sim::{
         bounds::Bounds,
         catalog::{self, View},
         credit::Credit,
-        determinism, links,
+        determinism,
+        ends::Ends,
+        links,
         order::{Arrived, Order, Stamp, read, write},
+        presence::Presence,
+        short,
         versions::Versions,
     },
     net::Process,
@@ -222,4 +227,105 @@ fn determinism_refuses_two_results() {
         })
         .is_err()
     );
+}
+
+/// A producer of the first host and a consumer of the second, as a checker sees them.
+struct Pair {
+    ends: Ends,
+    producer: ProducerId,
+    sender: Process,
+    receiver: PeerId,
+    sender_peer: PeerId,
+}
+
+const AT: Instant = Instant::from_millis(60_000);
+
+/// Ten items of 50 bytes offered one by one, of which the tail holds four; counted at 2.
+fn pair() -> Pair {
+    let entry =
+        |seed| LocalEntry::new(network(), SecretKey::from_bytes(&[seed; 32]), UnixMillis(1));
+    let (a, b) = (entry(1), entry(2));
+    let sender = Process { host: HostId(0), boot: 1 };
+    let mut ends = Ends::default();
+    ends.signed(sender, a.signed());
+    ends.signed(PROCESS, b.signed());
+    let stream = StreamId::hash(b"numbers");
+    let mut config = ProducerConfig::new(stream);
+    config.tail_items = 4;
+    let producer = ProducerId(1);
+    ends.producer(sender, producer, &config);
+    ends.consumer(PROCESS, ConsumerId(1), stream);
+    for number in 0..10 {
+        if number == 2 {
+            ends.serves(sender, producer, SubscriptionId(9), b.id());
+        }
+        let mut data = Vec::new();
+        write(&mut data, item(1, number).stamp, 50);
+        ends.offered(sender, producer, &Bytes::from(data));
+    }
+    Pair { ends, producer, sender, receiver: b.id(), sender_peer: a.id() }
+}
+
+#[test]
+fn ends_refuse_gaps_of_what_the_tail_holds() {
+    let dropped = |first, last| {
+        let mut pair = pair();
+        pair.ends.dropped(pair.sender, pair.producer, SubscriptionId(9), (first, last))
+    };
+    assert!(dropped(3, 5).is_ok());
+    assert!(dropped(3, 6).is_err(), "the tail begins at 6");
+    let mut pair = pair();
+    let nobody = SubscriptionId(8);
+    assert!(pair.ends.dropped(pair.sender, pair.producer, nobody, (3, 5)).is_err());
+}
+
+#[test]
+fn ends_refuse_two_stories() {
+    let mut pair = pair();
+    pair.ends.connected(place(1), pair.sender_peer).unwrap();
+    assert!(pair.ends.missed(place(1), 3, 5).is_err(), "the producer does not say so");
+    pair.ends.dropped(pair.sender, pair.producer, SubscriptionId(9), (3, 5)).unwrap();
+    assert!(pair.ends.missed(place(1), 3, 5).is_ok());
+    assert!(pair.ends.missed(place(1), 3, 4).is_err(), "not to the item");
+    assert_eq!(pair.ends.reported(), 3);
+    assert!(pair.ends.knows(pair.receiver));
+    // Nobody counted a consumer on the first host.
+    let stranger = Place { process: pair.sender, ..place(1) };
+    pair.ends.consumer(pair.sender, ConsumerId(1), StreamId::hash(b"numbers"));
+    assert!(pair.ends.connected(stranger, pair.sender_peer).is_err());
+}
+
+#[test]
+fn ends_refuse_a_late_start() {
+    let first = |number| {
+        let mut pair = pair();
+        let stamp = Stamp { peer: short(&pair.sender_peer), start: 1, number };
+        pair.ends.delivered(place(1), &[Arrived { stamp, size: 50 }])
+    };
+    assert!(first(2).is_ok());
+    assert!(first(1).is_ok(), "a replay begins earlier");
+    assert!(first(3).is_err(), "it was counted at 2");
+}
+
+#[test]
+fn ends_refuse_to_cut_off_who_takes() {
+    let channel = ChannelId::core(3);
+    let after = |millis| {
+        let mut pair = pair();
+        pair.ends.wrote(AT, pair.sender, channel, &[4, 0, 0]);
+        pair.ends.too_slow(AT + Duration::from_millis(millis), pair.sender, channel)
+    };
+    assert!(after(5_000).is_ok());
+    assert!(after(4_000).is_err(), "sent something within the lag timeout");
+}
+
+#[test]
+fn presence_refuses_to_give_up_who_is_linked() {
+    let (peer, mut presence) = (PeerId::from_bytes([3; 32]), Presence::default());
+    assert!(presence.gone(PROCESS, peer, false).is_ok());
+    presence.path(PROCESS, peer, true);
+    assert!(presence.gone(PROCESS, peer, false).is_err());
+    assert!(presence.gone(PROCESS, peer, true).is_ok(), "it said farewell");
+    presence.path(PROCESS, peer, false);
+    assert!(presence.gone(PROCESS, peer, false).is_ok());
 }
