@@ -130,7 +130,8 @@ pub(super) fn populate(
             } else if rng.chance(600_000) || place == producers {
                 let mut spec = consumer(rng, stream, slow, tight);
                 if kinds.chance(300_000) {
-                    spec.config.replay = Replay::Last(kinds.below(2_000));
+                    let last = Replay::Last(kinds.below(2_000));
+                    spec.config.replay = if kinds.chance(300_000) { Replay::Tail } else { last };
                 }
                 world.add_consumer(host, spec);
             }
@@ -150,9 +151,6 @@ fn producer(rng: &mut Rng, stream: StreamId, large: bool, time: Duration) -> Pro
         config.tail_items = 64 + rng.below(1_000);
         config.tail_bytes = 4 * LARGEST + rng.below(200_000);
     }
-    if rng.chance(200_000) {
-        config.kind = StreamKind::Lossy;
-    }
     ProducerSpec {
         config,
         stream,
@@ -170,11 +168,6 @@ fn consumer(rng: &mut Rng, stream: StreamId, slow: bool, tight: bool) -> Consume
         let least = if tight { 1 } else { 2 * LARGEST };
         spec.config.window_bytes = least + rng.below(100_000);
     }
-    spec.config.replay = match rng.below(10) {
-        0 => Replay::Tail,
-        1 => Replay::Last(rng.below(500)),
-        _ => Replay::Live,
-    };
     if slow && rng.chance(500_000) {
         spec.batch = 1 + rng.below(64) as usize;
         spec.every = Duration::from_millis(1 + rng.below(200));
