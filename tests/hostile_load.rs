@@ -115,6 +115,31 @@ async fn all_links_are_filled() {
     fill_the_links(limits::LINKS, 1_500).await;
 }
 
+/// LINK-16: three hundred at once from one address are more than it has seats for: all get in, those
+/// that are refused at first when they try again as nodes do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hundred_of_one_address_get_in() {
+    let victim = Victim::new().await;
+    let (crowd, start) = (Crowd::new(&victim.node), Instant::now());
+    let joins = (0..300).map(|_| async {
+        let mut refused = 0;
+        loop {
+            match crowd.join().await {
+                Ok(connection) => return (connection, refused),
+                Err(code) => assert_eq!(code, Some(CloseCode::BUSY)),
+            }
+            refused += 1;
+            tokio::time::sleep(limits::REDIAL_MIN).await;
+        }
+    });
+    let in_time = common::within(Duration::from_secs(20), join_all(joins)).await;
+    let refused: usize = in_time.iter().map(|(_, refused)| refused).sum();
+    println!("300 are in after {:?}, {refused} times refused", start.elapsed());
+    drop(in_time);
+    crowd.close();
+    victim.was_undisturbed().await;
+}
+
 /// S12: subscriptions that end as they begin. No seat of `max_consumers` is lost or won.
 async fn subscribe_and_drop(count: usize) {
     let victim = Victim::new().await;
