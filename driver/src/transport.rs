@@ -98,6 +98,13 @@ pub trait ChunkWrite: Send + 'static {
         body: Bytes,
     ) -> impl Future<Output = Result<(), DownReason>> + Send;
 
+    /// Hands over what the transport takes at once, without waiting, and returns the rest. A transport
+    /// may as well take nothing: [`write`](Self::write) is asked next. It is called from the event
+    /// loop, so it must not do more than store a few bytes.
+    fn try_write(&mut self, head: Head, body: Bytes) -> (Head, Bytes) {
+        (head, body)
+    }
+
     /// Ends the channel in good order: what was written is still delivered.
     fn finish(&mut self);
 

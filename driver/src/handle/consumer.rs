@@ -168,16 +168,23 @@ impl ConsumerCell {
 
     // --- the handle's side -----------------------------------------------------------------
 
-    /// Adds to the tally of a subscription; true if the core should hear of it.
-    fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64, overdue: bool) -> bool {
+    /// Adds to the tally of a subscription; true if the core should hear of it. Who took everything
+    /// that arrived is never overdue: no producer waits for less than a quarter of a window.
+    fn count(
+        &self,
+        subscription: SubscriptionId,
+        items: u64,
+        bytes: u64,
+        overdue: impl FnOnce() -> bool,
+    ) -> bool {
         let mut lane = lock(&self.lane);
         lane.counted = (lane.counted.0 + items, lane.counted.1 + bytes);
         let tally = lane.tallies.entry(subscription).or_default();
         tally.items += items;
         tally.bytes += bytes;
-        overdue
-            || tally.items - tally.reported_items >= self.config.window_items.div_ceil(4)
+        tally.items - tally.reported_items >= self.config.window_items.div_ceil(4)
             || tally.bytes - tally.reported_bytes >= self.config.window_bytes.div_ceil(4)
+            || !lane.batches.is_empty() && overdue()
     }
 
     fn next_batch(&self, cx: Option<&mut Context<'_>>) -> Poll<Option<Delivery>> {
@@ -388,23 +395,25 @@ impl<D: Datum> Consumer<D> {
         if !(much || look) {
             return;
         }
-        let now = self.shared.clock.now().mono;
-        let overdue = now.since(self.reported) >= REPORT_EVERY;
-        if !(much || done || overdue) || open.items == 0 {
+        let clock = &self.shared.clock;
+        let overdue = || clock.now().mono.since(self.reported) >= REPORT_EVERY;
+        // In the middle of a batch there is more to take.
+        let late = !(much || done) && overdue();
+        if !(much || done || late) || open.items == 0 {
             if done {
                 self.open = None;
             }
             return;
         }
         self.cell.channels.metrics.taken(open.items, open.bytes);
-        let worth = self.cell.count(open.subscription, open.items, open.bytes, overdue);
+        let worth = self.cell.count(open.subscription, open.items, open.bytes, overdue) || late;
         open.items = 0;
         open.bytes = 0;
         if done {
             self.open = None;
         }
         if worth {
-            self.reported = now;
+            self.reported = clock.now().mono;
             self.cell.announce(&self.shared);
         }
     }
@@ -465,10 +474,10 @@ mod tests {
         let cell = ConsumerCell::new(ConsumerId(1), ConsumerConfig::new(stream), channels);
         let subscription = SubscriptionId(7);
         let mut events = VecDeque::new();
-        cell.count(subscription, 3, 30, true);
+        cell.count(subscription, 3, 30, || true);
         cell.take(&mut events);
         cell.unlisted(subscription);
-        cell.count(subscription, 2, 20, true);
+        cell.count(subscription, 2, 20, || true);
         cell.take(&mut events);
         let totals: Vec<_> = events
             .iter()

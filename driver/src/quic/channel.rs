@@ -1,6 +1,11 @@
 //! The two halves of a channel: a QUIC stream each way.
 
-use std::sync::Arc;
+use std::{
+    future::Future as _,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 use bytes::{Bytes, BytesMut};
 use mosaik_proto::{
@@ -112,6 +117,22 @@ impl ChunkWrite for QuicWrite {
             WriteError::ConnectionLost(error) => self.closing.down_reason(&error),
             WriteError::ClosedStream | WriteError::ZeroRttRejected => ended(self.ended),
         })
+    }
+
+    /// Takes small frames: a lone item then goes without another task being woken in between.
+    fn try_write(&mut self, head: Head, body: Bytes) -> (Head, Bytes) {
+        if body.len() >= JOIN_BELOW {
+            return (head, body);
+        }
+        let mut chunks = [join(&head, body)];
+        {
+            // Nobody is woken later: whoever has a rest writes it, and then waits.
+            let mut cx = Context::from_waker(Waker::noop());
+            // An error stays, and is told to the next write.
+            let _ = pin!(self.stream.write_chunks(&mut chunks)).poll(&mut cx);
+        }
+        let [rest] = chunks;
+        (Head::new(), rest)
     }
 
     fn finish(&mut self) {

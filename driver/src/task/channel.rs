@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     task::Poll,
 };
 
@@ -70,6 +70,38 @@ pub(crate) struct Channel {
     reader: AtomicWaker,
     /// Wakes the write pump: there is something to write, or the channel is closed.
     writer: AtomicWaker,
+    /// Where the write pump puts its half of the transport while it has nothing to write.
+    shelf: OnceLock<Arc<dyn TryWrite>>,
+}
+
+/// See [`ChunkWrite::try_write`].
+trait TryWrite: Send + Sync + std::fmt::Debug {
+    fn try_write(&self, head: Head, body: Bytes) -> (Head, Bytes);
+}
+
+/// The half of the transport that is written to; empty while its pump has it in hand.
+struct Shelf<W>(Mutex<Option<W>>);
+
+impl<W: ChunkWrite> TryWrite for Shelf<W> {
+    fn try_write(&self, head: Head, body: Bytes) -> (Head, Bytes) {
+        match &mut *lock(&self.0) {
+            Some(write) => write.try_write(head, body),
+            None => (head, body),
+        }
+    }
+}
+
+impl<W> std::fmt::Debug for Shelf<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shelf")
+    }
+}
+
+impl State {
+    /// True if a write need not wait for others.
+    fn may_pass(&self) -> bool {
+        self.writes.is_empty() && self.closed.is_none()
+    }
 }
 
 impl Channel {
@@ -83,6 +115,7 @@ impl Channel {
             state: Mutex::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
+            shelf: OnceLock::new(),
         }
     }
 
@@ -104,7 +137,20 @@ impl Channel {
     }
 
     /// Appends bytes. The core bounds what it writes ahead.
-    pub(crate) fn write(&self, head: Head, body: Bytes) {
+    pub(crate) fn write(self: &Arc<Self>, mut head: Head, mut body: Bytes, inbox: &Inbox) {
+        // Only the loop adds writes, so that none stays true until the end.
+        let idle = lock(&self.state).may_pass();
+        if let Some(shelf) = self.shelf.get().filter(|_| idle) {
+            let all = head.len() + body.len();
+            (head, body) = shelf.try_write(head, body);
+            let taken = all - head.len() - body.len();
+            if taken > 0 {
+                self.drained(taken as u32, inbox);
+            }
+            if taken == all {
+                return;
+            }
+        }
         lock(&self.state).writes.push_back((head, body));
         self.writer.wake();
     }
@@ -146,11 +192,13 @@ impl Channel {
             if !matches!(result, Ok(true)) {
                 ready.extend(frames.as_mut().and_then(Assembler::rest));
             }
+            let mut full = false;
             if !ready.is_empty() {
                 {
                     let mut state = lock(&self.state);
                     state.waiting += ready.iter().map(Bytes::len).sum::<usize>();
                     state.news.chunks.append(&mut ready);
+                    full = state.waiting >= SLOT_BYTES;
                 }
                 self.announce(&inbox);
             }
@@ -159,17 +207,24 @@ impl Channel {
                 Ok(false) => return self.end(DownReason::Finished, &inbox),
                 Err(reason) => return self.end(reason, &inbox),
             }
-            let room = poll_fn(|cx| {
-                self.reader.register(cx.waker());
-                let state = lock(&self.state);
-                if state.closed.is_some() || state.waiting < SLOT_BYTES {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            });
-            room.await;
+            if full {
+                self.room().await;
+            }
         }
+    }
+
+    /// Waits until the slot has room, or the channel is closed.
+    async fn room(&self) {
+        poll_fn(|cx| {
+            self.reader.register(cx.waker());
+            let state = lock(&self.state);
+            if state.closed.is_some() || state.waiting < SLOT_BYTES {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     /// Runs a read until it is ready or the loop closes the channel.
@@ -186,12 +241,14 @@ impl Channel {
     }
 
     /// Moves bytes from the queue into the transport, until the channel ends.
-    pub(crate) async fn pump_out(self: Arc<Self>, mut write: impl ChunkWrite, inbox: Arc<Inbox>) {
+    pub(crate) async fn pump_out<W: ChunkWrite>(self: Arc<Self>, write: W, inbox: Arc<Inbox>) {
+        let shelf = Arc::new(Shelf(Mutex::new(Some(write))));
+        let _ = self.shelf.set(Arc::<Shelf<W>>::clone(&shelf));
         let mut taken = VecDeque::new();
         loop {
-            let closed = poll_fn(|cx| {
+            let (mut write, closed) = poll_fn(|cx| {
                 self.writer.register(cx.waker());
-                self.next_writes(&mut taken)
+                self.next_writes(&shelf, &mut taken)
             })
             .await;
             if let Some(code) = closed {
@@ -218,19 +275,30 @@ impl Channel {
                     self.drained(bytes, &inbox);
                 }
             }
+            *lock(&shelf.0) = Some(write);
         }
     }
 
-    /// The queued writes, or how the channel is to end: at once, or behind the last write.
-    fn next_writes(&self, taken: &mut VecDeque<(Head, Bytes)>) -> Poll<Option<CloseCode>> {
+    /// The transport's half with the queued writes, or with how the channel is to end: at once, or
+    /// behind the last write.
+    fn next_writes<W>(
+        &self,
+        shelf: &Shelf<W>,
+        taken: &mut VecDeque<(Head, Bytes)>,
+    ) -> Poll<(W, Option<CloseCode>)> {
         let mut state = lock(&self.state);
-        match state.closed {
-            Some(code) if !graceful(code) || state.writes.is_empty() => Poll::Ready(Some(code)),
-            _ if state.writes.is_empty() => Poll::Pending,
+        let closed = match state.closed {
+            Some(code) if !graceful(code) || state.writes.is_empty() => Some(code),
+            _ if state.writes.is_empty() => return Poll::Pending,
             _ => {
                 std::mem::swap(taken, &mut state.writes);
-                Poll::Ready(None)
+                None
             }
+        };
+        // While the queue is locked, or the loop could write past what was just taken from it.
+        match lock(&shelf.0).take() {
+            Some(write) => Poll::Ready((write, closed)),
+            None => unreachable!("only the pump takes its half, and puts it back"),
         }
     }
 

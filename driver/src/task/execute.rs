@@ -39,7 +39,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         match action {
             Action::Write { channel, head, body } => {
                 if let Some(channel) = self.channels.get(&channel) {
-                    channel.write(head, body);
+                    channel.write(head, body, &self.shared.inbox);
                 }
             }
             Action::Deliver(delivery) => {
