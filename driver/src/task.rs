@@ -472,16 +472,15 @@ impl<R: Runtime, T: Transport> Future for Task<R, T> {
             if looked.is_none_or(|at| turn - at >= LOOK_EVERY) {
                 this.now = this.runtime.now();
                 looked = Some(turn);
-            }
-            if this.node.deadline().is_some_and(|at| at <= this.now.mono) {
-                this.step(node::Event::Timeout);
+                if this.node.deadline().is_some_and(|at| at <= this.now.mono) {
+                    this.step(node::Event::Timeout);
+                }
             }
             match this.shared.inbox.pop() {
                 Some(source) => this.turn(source),
                 None if this.poll_deadline(cx) => looked = None,
-                // Pushed between the last pop and now: the waker is registered, so look again.
-                None if this.shared.inbox.is_empty() => return Poll::Pending,
-                None => {}
+                // Whoever pushes from now on wakes: the waker is registered.
+                None => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();

@@ -32,16 +32,14 @@ pub struct QuicRead {
     stream: RecvStream,
     closing: Closing,
     stopped: Option<CloseCode>,
+    /// Where chunks are put; empty between reads.
+    chunks: Box<[Bytes; CHUNKS]>,
     _berth: Option<Arc<Berth>>,
 }
 
 impl QuicRead {
-    pub(super) const fn new(
-        stream: RecvStream,
-        closing: Closing,
-        berth: Option<Arc<Berth>>,
-    ) -> Self {
-        Self { stream, closing, stopped: None, _berth: berth }
+    pub(super) fn new(stream: RecvStream, closing: Closing, berth: Option<Arc<Berth>>) -> Self {
+        Self { stream, closing, stopped: None, chunks: Box::default(), _berth: berth }
     }
 }
 
@@ -51,10 +49,9 @@ impl ChunkRead for QuicRead {
         if let Some(code) = self.stopped {
             return Err(DownReason::Local(code));
         }
-        let mut chunks = [const { Bytes::new() }; CHUNKS];
-        match self.stream.read_chunks(&mut chunks).await {
+        match self.stream.read_chunks(&mut self.chunks[..]).await {
             Ok(Some(count)) => {
-                into.extend(chunks.into_iter().take(count));
+                into.extend(self.chunks[..count].iter_mut().map(std::mem::take));
                 Ok(true)
             }
             Ok(None) => Ok(false),

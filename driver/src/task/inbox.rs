@@ -74,11 +74,6 @@ impl Inbox {
         lock(&self.queue).pop_front()
     }
 
-    /// True without sources.
-    pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.queue).is_empty()
-    }
-
     /// Says who is to be woken.
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
