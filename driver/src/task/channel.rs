@@ -380,7 +380,7 @@ mod tests {
     fn after_a_write(code: CloseCode) -> [News; 2] {
         let channel = Arc::new(Channel::new(ChannelId(1), LinkId(1), false));
         let inbox = Arc::default();
-        channel.write(Head::new(), Bytes::from_static(b"credit"));
+        channel.write(Head::new(), Bytes::from_static(b"credit"), &inbox);
         run(Arc::clone(&channel).pump_out(Stopped(code), Arc::clone(&inbox)));
         let before = channel.take();
         run(Arc::clone(&channel).pump_in(Rest(vec![Bytes::from_static(b"items")]), inbox));
@@ -399,5 +399,52 @@ mod tests {
     fn an_end_for_any_other_reason_is_at_once() {
         let [before, _] = after_a_write(CloseCode::CANCELLED);
         assert_eq!(before.ended, Some(DownReason::Closed(CloseCode::CANCELLED)));
+    }
+
+    /// A half that takes so many bytes of a write at once.
+    struct Narrow(Arc<Mutex<Vec<u8>>>, usize);
+
+    impl ChunkWrite for Narrow {
+        async fn write(&mut self, head: Head, body: Bytes) -> Result<(), DownReason> {
+            lock(&self.0).extend([head.as_slice(), &body].concat());
+            Ok(())
+        }
+
+        fn try_write(&mut self, head: Head, body: Bytes) -> (Head, Bytes) {
+            let mut all = Bytes::from([head.as_slice(), &body].concat());
+            lock(&self.0).extend(all.split_to(all.len().min(self.1)));
+            (Head::new(), all)
+        }
+
+        fn finish(&mut self) {}
+
+        fn reset(&mut self, _: CloseCode) {}
+    }
+
+    /// Whether the pump is idle, busy or not there yet, and whatever a half takes at once.
+    #[test]
+    fn writes_stay_in_order_past_the_pump() {
+        let channel = Arc::new(Channel::new(ChannelId(1), LinkId(1), true));
+        let (written, inbox) = (Arc::default(), Arc::default());
+        let half = Narrow(Arc::clone(&written), 5);
+        let mut pump = pin!(Arc::clone(&channel).pump_out(half, Arc::clone(&inbox)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let write = |text: &'static str| {
+            channel.write(Head::new().with(&text.as_bytes()[..1]), text[1..].into(), &inbox);
+        };
+        write("early ");
+        assert!(pump.as_mut().poll(&mut cx).is_pending());
+        write("all, ");
+        assert_eq!(&lock(&written)[..], b"early all, ", "without the pump");
+        write("a part ");
+        write("behind ");
+        assert!(pump.as_mut().poll(&mut cx).is_pending());
+        write("last.");
+        assert_eq!(&lock(&written)[..], b"early all, a part behind last.");
+        assert_eq!(channel.take().drained, 30, "all of it is told");
+        channel.close(CloseCode::SUCCESS);
+        channel.write(Head::new(), Bytes::from_static(b"not any more"), &inbox);
+        assert_eq!(lock(&written).len(), 30, "the end is the pump's");
+        assert!(pump.as_mut().poll(&mut cx).is_ready());
     }
 }
