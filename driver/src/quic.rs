@@ -48,6 +48,7 @@ mod allowance;
 mod channel;
 mod config;
 mod dial;
+mod ids;
 mod incoming;
 mod link;
 mod loopback;

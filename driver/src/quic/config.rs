@@ -8,7 +8,7 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
-use super::tls;
+use super::{ids::RandomIds, tls};
 
 /// The protocol that both ends name in the handshake.
 pub const ALPN: &[u8] = b"mosaik/1";
@@ -98,7 +98,9 @@ impl<C> ByDistance<C> {
 
 /// Limits of the socket level. Tokens and resets are keyed afresh by every process.
 pub(super) fn endpoint() -> EndpointConfig {
-    EndpointConfig::default()
+    let mut config = EndpointConfig::default();
+    config.cid_generator(|| Box::new(RandomIds));
+    config
 }
 
 /// How we dial.

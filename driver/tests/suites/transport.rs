@@ -406,8 +406,6 @@ async fn a_crowd_that_nobody_admits_is_refused_and_leaves_seats_for_others() {
         join_all(dials).await.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), mosaik_proto::limits::HANDSHAKES / 2);
     let errors: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
-    // One source alone never has to prove its address: of those that quinn made to (Retry) and that
-    // are refused behind it, about one in two thousand times out instead of being told.
     let told = |error: &DialError| *error == DialError::Closed(CloseCode::BUSY);
     assert!(errors.iter().all(told), "{errors:?}");
     let counted = refusals.lock().expect("no panic").clone();
