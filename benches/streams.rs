@@ -1,12 +1,16 @@
 //! Streams beside raw quinn, over loopback, in one process.
 //!
-//! `cargo bench --bench streams [-- [--runtime tokio1|tokio] [--rounds N] [--seconds S] filter…]`
+//! `cargo bench --bench streams [-- [--runtime tokio1|tokio|smol1|smol] [--rounds N] [--seconds S] filter…]`
 //!
 //! Both sides are built once per row and measured in turn, in rotated order, with the raw side
 //! measured twice per round: its distance from itself is the control. A row shows the round with
 //! the median ratio; ratios of single rounds are of the same minute, so they suffer less from a
 //! busy machine than medians of each side. For round trips a lower ratio is better.
+//!
+//! The rows of smol compare our nodes there with our nodes on tokio.
 
+#[path = "streams/homes.rs"]
+mod homes;
 #[path = "streams/ours.rs"]
 mod ours;
 #[path = "streams/raw.rs"]
@@ -68,6 +72,10 @@ impl Options {
         bench.then_some(options)
     }
 
+    fn runs(&self, runtime: &str) -> bool {
+        self.runtimes.is_empty() || self.runtimes.iter().any(|wanted| wanted == runtime)
+    }
+
     fn wants(&self, names: &[String]) -> bool {
         self.filters.is_empty()
             || names.iter().any(|name| self.filters.iter().any(|filter| name.contains(filter)))
@@ -78,8 +86,7 @@ fn main() {
     let Some(options) = Options::parse() else { return };
     println!("# two sides on loopback, {} rounds of {:?} each", options.rounds, options.time);
     for runtime in ["tokio1", "tokio"] {
-        if !options.runtimes.is_empty() && !options.runtimes.iter().any(|wanted| wanted == runtime)
-        {
+        if !options.runs(runtime) {
             continue;
         }
         let mut builder = match runtime {
@@ -96,6 +103,11 @@ fn main() {
             round_trips(&options, runtime).await;
         });
         executor.shutdown_timeout(Duration::from_secs(3));
+    }
+    for (runtime, one) in [("smol1", true), ("smol", false)] {
+        if options.runs(runtime) {
+            homes::compare(&options, one);
+        }
     }
 }
 

@@ -88,6 +88,10 @@ pub(crate) const PACK: usize = 64 * 1024;
 pub(crate) struct Gate(watch::Receiver<bool>);
 
 impl Gate {
+    pub(crate) fn new(gate: &watch::Sender<bool>) -> Self {
+        Self(gate.subscribe())
+    }
+
     pub(crate) async fn opened(&mut self) {
         if !*self.0.borrow() && self.0.wait_for(|open| *open).await.is_err() {
             std::future::pending().await
@@ -118,7 +122,7 @@ impl Side {
     }
 
     pub(crate) fn gate(&self) -> Gate {
-        Gate(self.gate.subscribe())
+        Gate::new(&self.gate)
     }
 
     /// A counter of received items; each belongs to one receiver.
@@ -169,7 +173,7 @@ pub(crate) fn receive(count: &AtomicU64, number: u64) {
 }
 
 /// Processor time of this process so far, in steps of 10 ms.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok());
