@@ -4,6 +4,9 @@
 //! come to rest for a while, and go when they find nothing. If all of them waited at the executor,
 //! each task would wake one of them, which mostly finds nothing to do: an item that goes back and
 //! forth would cost half as much processor time again.
+//!
+//! A task that blocks must not stop all nodes of the process: while there are tasks, the first helper
+//! looks now and then whether the leader gets on, and leads in its place until it does.
 
 use std::{
     env,
@@ -30,13 +33,15 @@ const CALL_AFTER: usize = 12;
 const LOOK_AFTER: usize = 128;
 /// For so long a helper looks for more before it goes: a few times what it costs to call it again.
 const LINGER: Duration = Duration::from_micros(40);
+/// How often the first helper looks whether the leader gets on.
+const WATCH: Duration = Duration::from_millis(200);
 
 static POOL: LazyLock<Pool> = LazyLock::new(|| {
     let told = env::var(VARIABLE).ok().and_then(|number| number.parse().ok());
     let processors = || thread::available_parallelism().map_or(1, usize::from);
     let threads = told.unwrap_or_else(|| processors().min(THREADS_MAX)).max(1);
     for number in 0..threads {
-        let run = move || if number == 0 { POOL.lead() } else { POOL.help() };
+        let run = move || if number == 0 { POOL.lead() } else { POOL.help(number == 1) };
         let named = thread::Builder::new().name(format!("mosaik-smol-{number}"));
         named.spawn(run).expect("a thread");
     }
@@ -60,6 +65,8 @@ struct Pool {
     /// Helpers that were called and have not got up yet.
     called: Mutex<usize>,
     call: Condvar,
+    /// Times that the leader looked for work.
+    steps: AtomicUsize,
 }
 
 impl Pool {
@@ -67,16 +74,39 @@ impl Pool {
         async_io::block_on(async {
             loop {
                 self.executor.tick().await;
-                if self.run(LOOK_AFTER) == LOOK_AFTER {
+                let all = self.run(LOOK_AFTER) < LOOK_AFTER;
+                self.steps.fetch_add(1, Ordering::Relaxed);
+                if !all {
                     look_for_io().await;
                 }
             }
         })
     }
 
-    fn help(&self) {
+    /// Leads until the leader does again.
+    fn stand_in(&self, steps: usize) {
+        async_io::block_on(async {
+            while self.steps.load(Ordering::Relaxed) == steps {
+                self.executor.tick().await;
+                if self.run(LOOK_AFTER) == LOOK_AFTER {
+                    look_for_io().await;
+                }
+            }
+        });
+    }
+
+    fn help(&self, watches: bool) {
+        let mut steps = 0;
         loop {
-            self.rest();
+            let called = self.rest(if watches { WATCH } else { Duration::MAX });
+            let before = std::mem::replace(&mut steps, self.steps.load(Ordering::Relaxed));
+            if !called {
+                // A leader that waits takes a task sooner than we come here.
+                if steps == before && self.executor.try_tick() {
+                    self.stand_in(steps);
+                }
+                continue;
+            }
             let mut since = Instant::now();
             while since.elapsed() < LINGER {
                 if self.run(LOOK_AFTER) > 0 {
@@ -100,12 +130,16 @@ impl Pool {
         most
     }
 
-    fn rest(&self) {
+    /// Waits for a call; false if none came for so long.
+    fn rest(&self, longest: Duration) -> bool {
         self.resting.fetch_add(1, Ordering::Relaxed);
         let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.call.wait_while(called, |called| *called == 0);
-        *waited.unwrap_or_else(PoisonError::into_inner) -= 1;
+        let waited = self.call.wait_timeout_while(called, longest, |called| *called == 0);
+        let (mut called, _) = waited.unwrap_or_else(PoisonError::into_inner);
         self.resting.fetch_sub(1, Ordering::Relaxed);
+        let was_called = *called > 0;
+        *called = 0;
+        was_called
     }
 
     fn call_one(&self) {

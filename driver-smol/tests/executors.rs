@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use mosaik_driver::discovery::ConfigBuilder;
+use mosaik_driver::{discovery::ConfigBuilder, runtime::Runtime as _};
 use mosaik_driver_smol::{Executor, Network, Smol};
 use mosaik_proto::NetworkId;
 
@@ -96,4 +96,19 @@ fn inside_of_another_runtime_without_timers_and_sockets() {
     let other = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let seen = other.block_on(two_nodes(Smol::default()));
     assert!(are_of_the_pool(&seen), "{seen:?}");
+}
+
+/// What a handler does wrong stays its own affair.
+#[test]
+fn a_task_that_blocks_does_not_stop_the_pool() {
+    let runtime = Smol::default().runtime();
+    for _ in 0..3 {
+        let (go, stop) = std::sync::mpsc::channel();
+        let (done, end) = futures::channel::oneshot::channel();
+        runtime.spawn(async move { done.send(stop.recv()).expect("somebody waits") });
+        runtime.spawn(async move { go.send(()).expect("it is blocked") });
+        assert_eq!(smol::block_on(end).expect("no panic"), Ok(()));
+        // And sockets and timers go on.
+        smol::block_on(two_nodes(Smol::default()));
+    }
 }
