@@ -60,8 +60,9 @@ pub(crate) fn executor() -> &'static Executor<'static> {
 #[derive(Default)]
 struct Pool {
     executor: Executor<'static>,
-    /// Helpers that rest.
+    /// Helpers that rest, and those that help.
     resting: AtomicUsize,
+    helping: AtomicUsize,
     /// Helpers that were called and have not got up yet.
     called: Mutex<usize>,
     call: Condvar,
@@ -74,7 +75,7 @@ impl Pool {
         async_io::block_on(async {
             loop {
                 self.executor.tick().await;
-                let all = self.run(LOOK_AFTER) < LOOK_AFTER;
+                let all = self.run(LOOK_AFTER, 1) < LOOK_AFTER;
                 self.steps.fetch_add(1, Ordering::Relaxed);
                 if !all {
                     look_for_io().await;
@@ -88,7 +89,7 @@ impl Pool {
         async_io::block_on(async {
             while self.steps.load(Ordering::Relaxed) == steps {
                 self.executor.tick().await;
-                if self.run(LOOK_AFTER) == LOOK_AFTER {
+                if self.run(LOOK_AFTER, 1) == LOOK_AFTER {
                     look_for_io().await;
                 }
             }
@@ -107,23 +108,29 @@ impl Pool {
                 }
                 continue;
             }
+            self.helping.fetch_add(1, Ordering::Relaxed);
             let mut since = Instant::now();
             while since.elapsed() < LINGER {
-                if self.run(LOOK_AFTER) > 0 {
+                if self.run(LOOK_AFTER, usize::MAX) > 0 {
                     since = Instant::now();
                 }
                 spin_loop();
             }
+            self.helping.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Runs tasks while there are any, at most so many; how many it were.
-    fn run(&self, most: usize) -> usize {
+    /// Runs tasks while there are any, at most so many; how many it were. Calls for help while there
+    /// are fewer than so many `helpers`: the leader wants one, and more come if that one finds as
+    /// much to do as the leader did.
+    fn run(&self, most: usize, helpers: usize) -> usize {
         for count in 0..most {
             if !self.executor.try_tick() {
                 return count;
             }
-            if count % CALL_AFTER == CALL_AFTER - 1 {
+            if count % CALL_AFTER == CALL_AFTER - 1
+                && self.helping.load(Ordering::Relaxed) < helpers
+            {
                 self.call_one();
             }
         }
