@@ -28,7 +28,7 @@ use std::{
 use mosaik_proto::{
     Core, Outbox, PeerId,
     discovery::{LocalEntry, SignedPeerEntry},
-    ids::{ChannelId, ConsumerId, LinkId, ProducerId},
+    ids::{ChannelId, ConsumerId, LinkId, ProducerId, StreamId},
     limits::BATCH_BYTES,
     links::DownReason,
     node::{self, Node},
@@ -148,6 +148,8 @@ struct Task<R: Runtime, T> {
     channels: BTreeMap<ChannelId, Arc<Channel>>,
     of_link: BTreeSet<(LinkId, ChannelId)>,
     producers: BTreeMap<ProducerId, Arc<ProducerCell>>,
+    /// Of each stream one of them, to count what is sent.
+    sending: BTreeMap<StreamId, Arc<ProducerCell>>,
     consumers: BTreeMap<ConsumerId, Arc<ConsumerCell>>,
     /// What the present step changes for handles: applied together at its end.
     changes: BTreeMap<Owner, Vec<Change>>,
@@ -183,6 +185,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             channels: BTreeMap::new(),
             of_link: BTreeSet::new(),
             producers: BTreeMap::new(),
+            sending: BTreeMap::new(),
             consumers: BTreeMap::new(),
             changes: BTreeMap::new(),
             publication: Some(books.publish(record.clone())),
@@ -351,6 +354,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 Taken::Nothing => return,
                 Taken::Open => {
                     self.producers.insert(cell.id, Arc::clone(cell));
+                    self.sending.insert(cell.channels.stream, Arc::clone(cell));
                     true
                 }
                 // The core says when it is done with it.

@@ -196,6 +196,9 @@ impl Channel {
             if !ready.is_empty() {
                 {
                     let mut state = lock(&self.state);
+                    if let Some(code) = state.closed {
+                        return read.stop(code);
+                    }
                     state.waiting += ready.iter().map(Bytes::len).sum::<usize>();
                     state.news.chunks.append(&mut ready);
                     full = state.waiting >= SLOT_BYTES;
@@ -231,11 +234,14 @@ impl Channel {
     async fn or_closed<R>(&self, read: impl Future<Output = R>) -> Result<R, CloseCode> {
         let mut read = pin!(read);
         poll_fn(|cx| {
-            self.reader.register(cx.waker());
-            if let Some(code) = lock(&self.state).closed {
-                return Poll::Ready(Err(code));
+            if let Poll::Ready(result) = read.as_mut().poll(cx) {
+                return Poll::Ready(Ok(result));
             }
-            read.as_mut().poll(cx).map(Ok)
+            self.reader.register(cx.waker());
+            match lock(&self.state).closed {
+                Some(code) => Poll::Ready(Err(code)),
+                None => Poll::Pending,
+            }
         })
         .await
     }

@@ -113,6 +113,15 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     fn finished(&mut self, producer: ProducerId) {
         if let Some(cell) = self.producers.remove(&producer) {
             cell.channels.close();
+            let stream = cell.channels.stream;
+            if self.sending.get(&stream).is_some_and(|sending| sending.id == producer) {
+                // One that was closed before may still send under the same name.
+                let mut others = self.producers.values();
+                match others.find(|other| other.channels.stream == stream) {
+                    Some(other) => self.sending.insert(stream, Arc::clone(other)),
+                    None => self.sending.remove(&stream),
+                };
+            }
         }
     }
 
@@ -187,9 +196,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
 
     fn count_streams(&self, counter: streams::Counter) {
         let node = &self.shared.metrics;
-        let of = |stream: &StreamId| {
-            self.producers.values().find(move |cell| cell.channels.stream == *stream)
-        };
+        let of = |stream: &StreamId| self.sending.get(stream);
         match counter {
             streams::Counter::Sent { stream, items, bytes } => {
                 if let Some(cell) = of(&stream) {
