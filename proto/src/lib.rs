@@ -13,7 +13,8 @@
 //! 3. [`links`]: one authenticated connection per pair of peers; hello, admission, channels.
 //! 4. [`discovery`]: who is there. The catalog is a CRDT of signed entries.
 //! 5. [`streams`]: typed data from producers to consumers, with credit end to end.
-//! 6. [`node`]: puts the three together; `node/route.rs` is the only file that names two of them.
+//! 6. [`raft`]: one log that the members of a group agree on.
+//! 7. [`node`]: puts them together; `node/route.rs` is the only file that names two of them.
 //!
 //! To run a node in a loop of your own, read `docs/write-your-own-driver.md` and
 //! `examples/custom_driver.rs` in the repository.
@@ -33,6 +34,7 @@ pub mod limits;
 pub mod links;
 pub mod mutant;
 pub mod node;
+pub mod raft;
 pub mod rng;
 pub mod streams;
 pub mod tickets;

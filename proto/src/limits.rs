@@ -166,6 +166,23 @@ pub const LEASES: usize = 1_024;
 /// Local producers and consumers, each.
 pub const STREAMS: usize = 16_384;
 
+// --- raft -------------------------------------------------------------------------------------
+
+/// Voters in one set: what a peer may name.
+pub const VOTERS: usize = 15;
+/// Voters that a leader fills seats for, unless the group says otherwise.
+pub const MAX_VOTERS: usize = 5;
+/// Bytes of entries in one message to a follower; one larger entry goes alone.
+pub const APPEND_BYTES: usize = 256 * 1024;
+/// Bytes of entries under way to one follower.
+pub const APPEND_WINDOW: usize = 4 * 1024 * 1024;
+/// Messages with entries under way to one follower: what comes meanwhile shares the next.
+pub const APPENDS_IN_FLIGHT: usize = 64;
+/// Bytes of entries that a leader keeps before it refuses more: a snapshot makes room.
+pub const LOG_BYTES: u64 = 256 * 1024 * 1024;
+/// Linearizable reads that wait at one member.
+pub const READS: usize = 16 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;

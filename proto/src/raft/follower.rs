@@ -1,0 +1,232 @@
+//! Following: entries that arrive, and what is answered.
+
+use super::{
+    Ack, Action, Append, Fault, History, Log, LogIndex, Message, Outcome, Position, Raft, Run,
+    Seat, Snapshot, State, Term,
+};
+use crate::{core::Outbox, time::Instant};
+
+/// What the leader is owed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Owed {
+    /// The last round that was asked for.
+    round: u64,
+    /// An answer is due at the end of the step.
+    now: bool,
+}
+
+/// Where entries stop to agree with the log.
+enum Match {
+    /// The entry before them is not here.
+    Missing,
+    /// Everything up to here is here already.
+    UpTo(LogIndex),
+    /// They contradict what is committed.
+    Contradiction,
+}
+
+impl Raft {
+    /// RAFT-04: a message of a leader. False if it leads no more, or does not lead us.
+    fn follow(
+        &mut self,
+        from: Seat,
+        term: Term,
+        round: u64,
+        now: Instant,
+        out: &mut Outbox<Action>,
+    ) -> bool {
+        if term < self.hard.term {
+            // It learns the term by this.
+            let outcome = Outcome::Conflict { at: LogIndex(0), hint: self.log.last() };
+            let ack = Ack { term: self.hard.term, round, outcome };
+            self.send(from, Message::Ack(ack), out);
+            return false;
+        }
+        if term == self.hard.term && matches!(self.state, State::Leader(_)) {
+            out.push(Action::Faulty { seat: from, fault: Fault::Nonsense });
+            return false;
+        }
+        if self.leader != Some(from) || term > self.hard.term {
+            self.step_down(term, now);
+            self.leader = Some(from);
+            self.ask_reads(out);
+        }
+        self.heard = Some(now);
+        self.election_at = now + self.patience;
+        true
+    }
+
+    pub(super) fn on_append(
+        &mut self,
+        from: Seat,
+        append: Append,
+        now: Instant,
+        out: &mut Outbox<Action>,
+    ) {
+        if !append.is_sound() {
+            return out.push(Action::Faulty { seat: from, fault: Fault::Nonsense });
+        }
+        if !self.follow(from, append.term, append.round, now, out) {
+            return;
+        }
+        let Append { prev, runs, commit, round, .. } = append;
+        let last = runs.last().map_or(prev.index, |run| run.end().index);
+        self.owed.round = round;
+        match self.matching(prev, &runs) {
+            Match::Missing => {
+                let hint = self.log.last_within(prev.index, prev.term);
+                let outcome = Outcome::Conflict { at: prev.index, hint };
+                let ack = Ack { term: self.hard.term, round, outcome };
+                return self.send(from, Message::Ack(ack), out);
+            }
+            Match::Contradiction => {
+                let fault = Fault::ContradictsCommit;
+                return out.push(Action::Faulty { seat: from, fault });
+            }
+            Match::UpTo(known) => self.take(known, runs, out),
+        }
+        self.verified = self.verified.max(last);
+        self.commit_to(commit.min(self.verified), out);
+        // An answer to entries waits for their write; one to a heartbeat does not.
+        self.owed.now = last == prev.index || self.durable() >= last;
+    }
+
+    /// §5.3: entries with the same index and term are the same, and so is everything before them.
+    fn matching(&self, prev: Position, runs: &[Run]) -> Match {
+        let known = self.log.term_at(prev.index);
+        if prev.index <= self.commit {
+            if known.is_some_and(|term| term != prev.term) {
+                return Match::Contradiction;
+            }
+        } else if known != Some(prev.term) {
+            return Match::Missing;
+        }
+        let mut agreed = prev.index;
+        for run in runs {
+            let same = self.log.last_within(run.end().index, run.term);
+            if same.term == run.term && same.index >= run.first {
+                agreed = same.index;
+            }
+            if agreed < run.end().index {
+                break;
+            }
+        }
+        // RAFT-10: what is committed is not looked at again; a snapshot may hold it.
+        let agreed = agreed.max(self.commit);
+        let wrong = |run: &&Run| {
+            let end = run.end().index.min(self.commit);
+            end >= run.first && self.log.term_at(end).is_some_and(|term| term != run.term)
+        };
+        if runs.iter().any(|run| wrong(&run)) {
+            return Match::Contradiction;
+        }
+        Match::UpTo(agreed)
+    }
+
+    /// Appends what is behind `known`, in place of what is there.
+    fn take(&mut self, known: LogIndex, runs: alloc::vec::Vec<Run>, out: &mut Outbox<Action>) {
+        for run in runs {
+            if run.end().index <= known {
+                continue;
+            }
+            let run = if run.first <= known { run.behind(known) } else { run };
+            if run.first <= self.log.last().index {
+                self.truncate(run.first, out);
+            }
+            self.append(run);
+        }
+    }
+
+    pub(super) fn on_commit(
+        &mut self,
+        from: Seat,
+        term: Term,
+        commit: LogIndex,
+        now: Instant,
+        out: &mut Outbox<Action>,
+    ) {
+        if term == self.hard.term && self.leader == Some(from) && from != self.seat() {
+            self.heard = Some(now);
+            self.election_at = now + self.patience;
+            self.commit_to(commit.min(self.verified), out);
+        }
+    }
+
+    pub(super) fn on_behind(
+        &mut self,
+        from: Seat,
+        term: Term,
+        base: Position,
+        round: u64,
+        now: Instant,
+        out: &mut Outbox<Action>,
+    ) {
+        if !self.follow(from, term, round, now, out) {
+            return;
+        }
+        self.owed.round = round;
+        if base.index <= self.commit {
+            // It was installed meanwhile.
+            self.owed.now = true;
+            return;
+        }
+        let outcome = Outcome::Conflict { at: base.index, hint: self.log.last() };
+        let ack = Ack { term: self.hard.term, round, outcome };
+        self.send(from, Message::Ack(ack), out);
+        out.push(Action::Fetch { from, base });
+    }
+
+    pub(super) fn on_install(&mut self, snapshot: Snapshot) {
+        let last = snapshot.last;
+        if last.index <= self.commit || matches!(self.state, State::Leader(_)) {
+            return;
+        }
+        if self.log.term_at(last.index) == Some(last.term) {
+            // What follows may have been acknowledged: it stays.
+            self.commit = last.index;
+            self.history.commit(last.index.0);
+        } else {
+            self.log = Log::behind(last, snapshot.commands);
+            self.history = History::new(last.index.0, snapshot.membership.clone());
+            self.commit = last.index;
+            self.reset_store(snapshot);
+        }
+        self.verified = self.verified.max(last.index);
+        self.owe_ack();
+    }
+
+    pub(super) fn owe_ack(&mut self) {
+        self.owed.now = true;
+    }
+
+    /// Answers the leader if that is due.
+    pub(super) fn acknowledge(&mut self, out: &mut Outbox<Action>) {
+        if !core::mem::take(&mut self.owed.now) {
+            return;
+        }
+        let Some(leader) = self.leader.filter(|leader| *leader != self.seat()) else { return };
+        let received = self.verified;
+        let outcome = Outcome::Matched { received, durable: self.durable().min(received) };
+        let ack = Ack { term: self.hard.term, round: self.owed.round, outcome };
+        self.send(leader, Message::Ack(ack), out);
+    }
+
+    pub(super) fn on_compact(&mut self, index: LogIndex) {
+        self.log.compact(index.min(self.commit));
+    }
+}
+
+impl Append {
+    /// True if it is what a leader sends: whole entries that follow each other.
+    fn is_sound(&self) -> bool {
+        let mut last = self.prev;
+        self.runs.iter().all(|run| {
+            let follows = run.is_sound()
+                && run.first == last.index.next()
+                && run.term >= last.term
+                && run.term <= self.term;
+            last = if follows { run.end() } else { last };
+            follows
+        })
+    }
+}

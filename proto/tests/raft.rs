@@ -1,0 +1,10 @@
+//! Raft members in a seeded world of links, disks and crashes.
+
+#[path = "raft/cluster.rs"]
+mod cluster;
+#[path = "raft/invariants.rs"]
+mod invariants;
+#[path = "raft/scenarios.rs"]
+mod scenarios;
+#[path = "raft/walks.rs"]
+mod walks;
