@@ -391,7 +391,7 @@ impl Core for Raft {
             Event::Propose { kind, count, data } => self.propose(kind, count, data, out),
             Event::Read { id } => self.on_read(id, out),
             Event::Compact(index) => self.on_compact(index),
-            Event::Install(snapshot) => self.on_install(snapshot),
+            Event::Install { term, snapshot } => self.on_install(term, snapshot, now),
             Event::CanVote(can_vote) => {
                 self.config.can_vote = can_vote;
                 self.survey(now);

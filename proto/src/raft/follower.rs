@@ -165,8 +165,9 @@ impl Raft {
             return;
         }
         self.owed.round = round;
-        if base.index <= self.commit {
-            // It was installed meanwhile.
+        if base.index <= self.commit || self.log.term_at(base.index) == Some(base.term) {
+            // It is here already, or was installed meanwhile.
+            self.verified = self.verified.max(base.index);
             self.owed.now = true;
             return;
         }
@@ -176,9 +177,17 @@ impl Raft {
         out.push(Action::Fetch { from, base });
     }
 
-    pub(super) fn on_install(&mut self, snapshot: Snapshot) {
+    pub(super) fn on_install(&mut self, term: Term, snapshot: Snapshot, now: Instant) {
         let last = snapshot.last;
-        if last.index <= self.commit || matches!(self.state, State::Leader(_)) {
+        if last.index <= self.commit {
+            return;
+        }
+        // Somebody knew in this term that it is committed. An older leader may not have it, and
+        // must not be told that our logs agree.
+        if term > self.hard.term {
+            self.step_down(term, now);
+        }
+        if matches!(self.state, State::Leader(_)) {
             return;
         }
         if self.log.term_at(last.index) == Some(last.term) {

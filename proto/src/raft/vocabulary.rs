@@ -390,8 +390,13 @@ pub enum Event {
     },
     /// The host has a snapshot up to this entry, which is applied.
     Compact(LogIndex),
-    /// The host replaced its state by a snapshot of the leader's log.
-    Install(Snapshot),
+    /// The host replaced its state by a snapshot.
+    Install {
+        /// The term of the member that it comes from, when it took it.
+        term: Term,
+        /// What the log begins with from now on.
+        snapshot: Snapshot,
+    },
     /// This member may vote and lead from now on, or wants to do neither: then its removal is
     /// committed, if another voter stays.
     CanVote(bool),

@@ -82,6 +82,9 @@ pub(crate) struct Cluster {
     /// Commands by the place that a leader gave them.
     pub(crate) proposed: BTreeMap<(u64, u64), u64>,
     pub(crate) acknowledged: Vec<u64>,
+    /// The last entry that was acknowledged, now and when each read began.
+    acknowledged_to: u64,
+    asked: BTreeMap<u64, u64>,
     pub(crate) refused: u64,
     next_command: u64,
     out: Outbox<Action>,
@@ -116,6 +119,8 @@ impl Cluster {
             disk_delay: (ms(1), ms(5)),
             proposed: BTreeMap::new(),
             acknowledged: Vec::new(),
+            acknowledged_to: 0,
+            asked: BTreeMap::new(),
             refused: 0,
             next_command: 0,
             out: Outbox::new(),
@@ -169,6 +174,14 @@ impl Cluster {
         let data = data.into();
         self.feed(host, Event::Propose { kind: Kind::Commands, count: 1, data });
         self.proposed.len() > before
+    }
+
+    /// Begins a read, which must cover everything acknowledged by now.
+    pub(crate) fn read(&mut self, host: usize) -> u64 {
+        let id = self.asked.len() as u64;
+        self.asked.insert(id, self.acknowledged_to);
+        self.feed(host, Event::Read { id });
+        id
     }
 
     pub(crate) fn feed(&mut self, host: usize, event: Event) {
@@ -377,6 +390,7 @@ impl Cluster {
             Action::Refused(_) => self.refused += 1,
             Action::Apply(run) => self.apply(host, &run),
             Action::ReadReady { id, index } => {
+                assert!(index.0 >= self.asked[&id], "host {host}: read {id} is stale");
                 self.hosts[host].reads.insert(id, index);
             }
             Action::Fetch { base, .. } => {
@@ -400,6 +414,7 @@ impl Cluster {
             let of_term = self.proposed.get(&(run.term.0, index)).copied();
             if let (true, Some(command)) = (leads, of_term) {
                 self.acknowledged.push(command);
+                self.acknowledged_to = self.acknowledged_to.max(index);
             }
             let it = &mut self.hosts[host];
             let last = it.applied.last().map_or(0, |(index, ..)| *index);
@@ -414,7 +429,7 @@ impl Cluster {
         let (_, _, base) = self.fetches.remove(at);
         let source = self.running().find(|(at, raft)| *at != host && raft.commit() >= base);
         let Some((source, raft)) = source else { return };
-        let commit = raft.commit();
+        let (commit, of_term) = (raft.commit(), raft.term());
         let membership = raft.membership_at(commit).clone();
         let applied = self.hosts[source].applied.clone();
         let Some((index, term, _)) = applied.last().cloned() else { return };
@@ -426,7 +441,8 @@ impl Cluster {
         let commands = applied.iter().filter(|(_, _, data)| data.len() == 8).count() as u64;
         if self.hosts[host].raft().commit() < last.index {
             self.hosts[host].applied = applied;
-            self.feed(host, Event::Install(Snapshot { last, membership, commands }));
+            let snapshot = Snapshot { last, membership, commands };
+            self.feed(host, Event::Install { term: of_term, snapshot });
         }
     }
 }

@@ -126,17 +126,18 @@ fn a_leader_that_leaves_is_succeeded() {
 #[test]
 fn reads_are_answered_everywhere_and_not_by_a_minority() {
     let mut cluster = formed(3, true);
-    (0..3).for_each(|host| cluster.feed(host, Event::Read { id: 1 }));
+    let reads: Vec<_> = (0..3).map(|host| cluster.read(host)).collect();
     cluster.run(SECOND);
     let commit = cluster.hosts[0].raft().commit();
-    assert!(cluster.hosts.iter().all(|host| host.reads[&1] == commit));
+    let mut read = cluster.hosts.iter().zip(reads);
+    assert!(read.all(|(host, read)| host.reads[&read] == commit));
     cluster.partition(&[0]);
-    cluster.feed(0, Event::Read { id: 2 });
+    let late = cluster.read(0);
     cluster.run(10 * SECOND);
-    assert!(!cluster.hosts[0].reads.contains_key(&2));
+    assert!(!cluster.hosts[0].reads.contains_key(&late));
     cluster.heal();
     cluster.run(5 * SECOND);
-    assert!(cluster.hosts[0].reads.contains_key(&2), "it asks again");
+    assert!(cluster.hosts[0].reads.contains_key(&late), "it asks again");
 }
 
 #[test]

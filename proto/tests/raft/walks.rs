@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 
 /// One seed. `wipes`: disks may be lost, as long as a majority keeps its own.
 fn walk(seed: u64, hosts: usize, durable: bool, steps: usize) {
+    println!("SEED={seed}");
     let mut cluster = Cluster::new(seed, hosts, |_| durable);
     cluster.trace = std::env::var("TRACE").is_ok();
     let slow = cluster.rng.chance(300_000);
@@ -38,6 +39,11 @@ fn walk(seed: u64, hosts: usize, durable: bool, steps: usize) {
                     let to = cluster.rng.chance(500_000).then(|| cluster.hosts[host].config.seat);
                     cluster.feed(leader, Event::Transfer(to));
                 }
+            }
+            95..100 if cluster.hosts[host].raft.is_some() => {
+                (0..hosts).for_each(|host| {
+                    cluster.read(host);
+                });
             }
             91..95 if cluster.hosts[host].raft.is_some() => {
                 let commit = cluster.hosts[host].raft().commit();
