@@ -143,7 +143,7 @@ impl Log {
     ) {
         let Some(mut at) = self.run_of(from) else { return };
         let (mut from, mut left) = (from, bytes);
-        while from <= to && at < self.runs.len() {
+        while from <= to && at < self.runs.len() && left > 0 {
             let mut run = self.runs[at].clone();
             if run.first < from {
                 run = run.behind(from.prev());

@@ -324,6 +324,73 @@ impl Cluster {
         self.running().map(one).collect()
     }
 
+    // --- by hand ---------------------------------------------------------------------------
+
+    /// Delivers what is under way, and what follows from it, but no timer fires.
+    pub(crate) fn pump(&mut self) {
+        while let Some(wire) = self.wires.iter().find(|(_, queue)| !queue.is_empty()) {
+            let wire = *wire.0;
+            self.deliver(wire);
+            self.write_all();
+        }
+        self.write_all();
+        if self.wires.values().any(|queue| !queue.is_empty()) {
+            self.pump();
+        }
+    }
+
+    /// Delivers the next message from one host to another; true if there was one.
+    pub(crate) fn deliver_one(&mut self, from: usize, to: usize) -> bool {
+        let waits = self.wires.get(&(from, to)).is_some_and(|queue| !queue.is_empty());
+        if waits {
+            self.deliver((from, to));
+        }
+        waits
+    }
+
+    /// What is being written is written and reported.
+    pub(crate) fn write_all(&mut self) {
+        (0..self.hosts.len()).for_each(|host| self.write_of(host));
+    }
+
+    /// What one host is writing is written and reported.
+    pub(crate) fn write_of(&mut self, host: usize) {
+        while let Some((_, ticket, write)) = self.hosts[host].writes.pop_front() {
+            self.hosts[host].disk.apply(write);
+            self.feed(host, Event::Persisted(ticket));
+        }
+    }
+
+    /// The host asks for votes, ten seconds from now; only those linked to it hear.
+    pub(crate) fn campaign(&mut self, host: usize) {
+        self.now = self.now + Duration::from_secs(10);
+        self.feed(host, Event::Timeout);
+    }
+
+    /// Only these are linked, all with each other.
+    pub(crate) fn island(&mut self, hosts: &[usize]) {
+        for a in 0..self.hosts.len() {
+            for b in a + 1..self.hosts.len() {
+                self.unlink(a, b);
+                if hosts.contains(&a) && hosts.contains(&b) {
+                    self.cut.remove(&(a, b));
+                    self.link(a, b);
+                } else {
+                    self.cut.insert((a, b));
+                }
+            }
+        }
+    }
+
+    /// Offers a fresh command of so many bytes.
+    pub(crate) fn propose_large(&mut self, host: usize, bytes: usize) {
+        self.next_command += 1;
+        let mut data = item::long(bytes).to_vec();
+        data.resize(item::LONG + bytes, self.next_command as u8);
+        let data = data.into();
+        self.feed(host, Event::Propose { kind: Kind::Commands, count: 1, data });
+    }
+
     // --- the world -------------------------------------------------------------------------
 
     fn between(&mut self, (low, high): (Duration, Duration)) -> Duration {

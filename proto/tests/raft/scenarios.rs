@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mosaik_proto::raft::{Event, Role};
+use mosaik_proto::{
+    limits,
+    raft::{Event, Role},
+};
 
 use crate::cluster::Cluster;
 
@@ -156,4 +159,103 @@ fn who_is_far_behind_fetches_a_snapshot() {
     cluster.restart(2);
     cluster.run(5 * SECOND);
     assert_eq!(cluster.hosts[2].commands(), cluster.hosts[0].commands());
+}
+
+/// Figure 8 of the Raft paper: an entry of an earlier term is on a majority and yet not committed,
+/// because who lacks it can still be elected.
+#[test]
+fn raft_figure_8_is_not_committed() {
+    let mut cluster = formed(5, true);
+    // So large that the entry that follows it travels by itself.
+    let large = limits::APPEND_BYTES + 1;
+    cluster.island(&[0, 1]);
+    cluster.propose_large(0, large);
+    cluster.pump();
+    let index = cluster.hosts[0].raft().log().last().index;
+    // The fifth is elected by those that lack it, and has an entry of its own at that place.
+    cluster.island(&[2, 3, 4]);
+    cluster.campaign(4);
+    while cluster.leader() != Some(4) {
+        for voter in 2..4 {
+            cluster.write_all();
+            cluster.deliver_one(4, voter);
+            cluster.write_all();
+            cluster.deliver_one(voter, 4);
+        }
+    }
+    assert_eq!(cluster.hosts[4].raft().log().last().index, index, "its first entry");
+    cluster.island(&[0, 1, 2]);
+    // The first is elected again, and the third gets the large entry but not what follows it.
+    cluster.campaign(0);
+    cluster.pump();
+    cluster.campaign(0);
+    let has_it = |cluster: &Cluster| cluster.hosts[2].raft().log().last().index == index;
+    while !has_it(&cluster) {
+        for other in 1..3 {
+            cluster.write_all();
+            cluster.deliver_one(other, 0);
+            cluster.write_all();
+            cluster.deliver_one(0, other);
+        }
+    }
+    cluster.write_all();
+    while cluster.deliver_one(2, 0) {}
+    let entry = cluster.hosts[0].raft().log().term_at(index);
+    assert_eq!(cluster.hosts[2].raft().log().term_at(index), entry, "three have it");
+    assert!(cluster.hosts[0].raft().commit() < index, "and yet it is not committed");
+    // Indeed the fifth can still be elected, and replaces it.
+    cluster.island(&[2, 3, 4]);
+    cluster.campaign(4);
+    cluster.pump();
+    cluster.island(&[1, 2, 3, 4]);
+    cluster.campaign(4);
+    cluster.pump();
+    cluster.heal();
+    cluster.run(30 * SECOND);
+}
+
+/// R16, R17: nothing that promises a vote leaves before the vote is durable.
+#[test]
+fn a_vote_in_flight_is_lost_with_its_voter() {
+    let mut cluster = formed(3, true);
+    cluster.island(&[1, 2]);
+    cluster.campaign(1);
+    // The pre-vote passes; the vote is asked for and decided, but not written.
+    cluster.write_all();
+    while cluster.deliver_one(1, 2) | cluster.deliver_one(2, 1) {
+        if cluster.hosts[1].raft().role() == Role::Candidate {
+            break;
+        }
+    }
+    cluster.write_all();
+    assert!(cluster.deliver_one(1, 2), "the vote is asked for");
+    assert!(!cluster.deliver_one(2, 1), "no answer before the vote is durable");
+    cluster.write_all();
+    assert!(cluster.deliver_one(2, 1), "the answer");
+}
+
+/// R45: a write of entries that were replaced since says nothing about those that are there now.
+#[test]
+fn a_late_write_vouches_only_for_what_is_still_there() {
+    let mut cluster = formed(3, true);
+    cluster.island(&[]);
+    let before = cluster.hosts[0].raft().log().last().index;
+    assert!(cluster.propose(0) && cluster.propose(0));
+    // The first has two entries under way to its disk; the others go on without it.
+    cluster.cut.clear();
+    cluster.island(&[1, 2]);
+    cluster.campaign(1);
+    for _ in 0..20 {
+        for (from, to) in [(1, 2), (2, 1)] {
+            cluster.write_of(1);
+            cluster.write_of(2);
+            cluster.deliver_one(from, to);
+        }
+    }
+    assert_eq!(cluster.leader(), Some(1));
+    cluster.heal();
+    while cluster.deliver_one(1, 0) | cluster.deliver_one(0, 1) {}
+    let raft = cluster.hosts[0].raft();
+    assert_eq!(raft.durable(), before, "its own entries are gone, the new ones are not written");
+    assert!(raft.log().last().index > before);
 }
