@@ -60,6 +60,10 @@ mod voters;
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
+use self::{
+    election::Ballot, follower::Owed, read::Reads, replication::Leader, store::Store,
+    voters::History,
+};
 pub use self::{
     log::Log,
     vocabulary::{
@@ -68,7 +72,6 @@ pub use self::{
     },
     voters::{Membership, Seat, SeatId, Voters},
 };
-use self::{election::Ballot, follower::Owed, read::Reads, replication::Leader, store::Store, voters::History};
 use crate::{
     core::{Core, Outbox},
     rng::Rng,
@@ -252,7 +255,14 @@ impl Raft {
             State::Leader(leader) => Some(leader),
             _ => None,
         };
-        leader.into_iter().flat_map(Leader::lags)
+        let (received, durable) = (self.log.last().index, self.durable());
+        leader.into_iter().flat_map(Leader::lags).map(move |lag| {
+            if lag.seat == self.config.seat {
+                Lag { linked: true, received, durable, ..lag }
+            } else {
+                lag
+            }
+        })
     }
 
     // --- shared ----------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 use alloc::collections::BTreeSet;
 
 use super::{
-    Action, HardState, Membership, Message, Position, Raft, Seat, State, Term,
-    replication::Leader,
+    Action, HardState, Membership, Message, Position, Raft, Seat, State, Term, replication::Leader,
     store::Held,
 };
 use crate::{core::Outbox, time::Instant};

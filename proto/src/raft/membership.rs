@@ -1,8 +1,7 @@
 //! Who votes: the leader fills seats, replaces lost ones, and lets go who wants to leave.
 
 use super::{
-    Action, Founders, Kind, Membership, Message, Raft, Run, Seat, State, Voters,
-    vocabulary::encode,
+    Action, Founders, Kind, Membership, Message, Raft, Run, Seat, State, Voters, vocabulary::encode,
 };
 use crate::{core::Outbox, time::Instant};
 
@@ -107,12 +106,7 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_transfer(
-        &mut self,
-        to: Option<Seat>,
-        now: Instant,
-        out: &mut Outbox<Action>,
-    ) {
+    pub(super) fn on_transfer(&mut self, to: Option<Seat>, now: Instant, out: &mut Outbox<Action>) {
         let Some(to) = to.or_else(|| self.successor()) else { return };
         let State::Leader(leader) = &mut self.state else { return };
         if to == self.config.seat || !self.history.latest().lists(&to) {

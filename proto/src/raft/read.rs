@@ -68,12 +68,7 @@ impl Raft {
         self.send(leader, Message::Read { term: self.hard.term, id }, out);
     }
 
-    pub(super) fn on_read_request(
-        &mut self,
-        from: Seat,
-        term: Term,
-        id: u64,
-    ) {
+    pub(super) fn on_read_request(&mut self, from: Seat, term: Term, id: u64) {
         let leads = matches!(self.state, State::Leader(_)) && term == self.hard.term;
         if leads && self.reads.len() < limits::READS {
             self.reads.waiting.push_back(Asker::Remote(from, id));

@@ -217,13 +217,7 @@ impl Raft {
         if change > kept && self.history.leaves_one() { change.prev() } else { last }
     }
 
-    fn feed(
-        &self,
-        member: &mut Progress,
-        round: u64,
-        now: Instant,
-        out: &mut Outbox<Action>,
-    ) {
+    fn feed(&self, member: &mut Progress, round: u64, now: Instant, out: &mut Outbox<Action>) {
         let limit = self.limit_of(member);
         if !member.voter && member.next > limit.next() {
             member.next = limit.next();
@@ -266,8 +260,7 @@ impl Raft {
         out: &mut Outbox<Action>,
     ) {
         member.sent = now;
-        let message =
-            Message::Behind { term: self.hard.term, round, base: self.log.base() };
+        let message = Message::Behind { term: self.hard.term, round, base: self.log.base() };
         out.push(Action::Send { to: member.seat, message });
     }
 
@@ -326,8 +319,7 @@ impl Raft {
                 *seat == me || now.since(member.heard) <= self.config.election_timeout
             })
         };
-        let superseded =
-            |seat: &Seat| leader.member(seat).is_some_and(|member| member.superseded);
+        let superseded = |seat: &Seat| leader.member(seat).is_some_and(|member| member.superseded);
         self.history.latest().has_majority(recent, superseded)
     }
 

@@ -113,12 +113,7 @@ impl Raft {
     }
 
     /// RAFT-06: a write counts when all before it are done, and only for what is still in the log.
-    pub(super) fn on_persisted(
-        &mut self,
-        ticket: Ticket,
-        now: Instant,
-        out: &mut Outbox<Action>,
-    ) {
+    pub(super) fn on_persisted(&mut self, ticket: Ticket, now: Instant, out: &mut Outbox<Action>) {
         if let Some(pending) = self.store.pending.iter_mut().find(|p| p.ticket == ticket) {
             pending.done = true;
         }

@@ -10,9 +10,7 @@ use super::{Membership, Seat, Voters};
 use crate::limits;
 
 /// A term: at most one leader each.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Term(pub u64);
 
 impl Term {
@@ -30,9 +28,7 @@ impl fmt::Debug for Term {
 }
 
 /// The place of an entry in the log. The first is 1; 0 is before the first.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogIndex(pub u64);
 
 impl LogIndex {
@@ -56,9 +52,7 @@ impl fmt::Debug for LogIndex {
 }
 
 /// An entry by term and place. Orders logs: a later term first, then the longer log (§5.4.1).
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Its term.
     pub term: Term,

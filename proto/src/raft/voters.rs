@@ -80,11 +80,7 @@ impl Voters {
     ///
     /// RAFT-09: exactly half of an even set counts as a majority if every other seat of the set is
     /// superseded. Safe only because every other change of voters is joint.
-    pub fn agreed(
-        &self,
-        value: impl Fn(&Seat) -> u64,
-        superseded: impl Fn(&Seat) -> bool,
-    ) -> u64 {
+    pub fn agreed(&self, value: impl Fn(&Seat) -> u64, superseded: impl Fn(&Seat) -> bool) -> u64 {
         let mut values = [0; limits::VOTERS];
         let values = &mut values[..self.len()];
         for (slot, seat) in values.iter_mut().zip(&self.0) {
@@ -150,11 +146,7 @@ impl Membership {
     }
 
     /// The highest value that every set agrees on; see [`Voters::agreed`].
-    pub fn agreed(
-        &self,
-        value: impl Fn(&Seat) -> u64,
-        superseded: impl Fn(&Seat) -> bool,
-    ) -> u64 {
+    pub fn agreed(&self, value: impl Fn(&Seat) -> u64, superseded: impl Fn(&Seat) -> bool) -> u64 {
         let agreed = |set: &Voters| set.agreed(&value, &superseded);
         self.sets().map(agreed).min().unwrap_or(0)
     }

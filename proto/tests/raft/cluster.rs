@@ -209,8 +209,7 @@ impl Cluster {
         if both && !self.cut.contains(&(a.min(b), a.max(b))) && !self.is_linked(a, b) {
             self.links.insert((a.min(b), a.max(b)));
             for (at, of) in [(a, b), (b, a)] {
-                let (seat, can_vote) =
-                    (self.hosts[of].config.seat, self.hosts[of].config.can_vote);
+                let (seat, can_vote) = (self.hosts[of].config.seat, self.hosts[of].config.can_vote);
                 self.feed(at, Event::Linked { seat, can_vote });
             }
         }
@@ -281,16 +280,6 @@ impl Cluster {
                 self.link(host, other);
             }
         }
-    }
-
-    /// The host's disk is gone.
-    pub(crate) fn wipe(&mut self, host: usize) {
-        let it = &mut self.hosts[host];
-        assert!(it.raft.is_none());
-        it.seats += 1;
-        it.config.seat = seat(host, it.seats);
-        it.disk = Disk::default();
-        it.applied.clear();
     }
 
     /// Lets time pass.
@@ -406,7 +395,8 @@ impl Cluster {
         let hosts = self.hosts.iter().enumerate();
         let write = hosts.filter_map(|(at, host)| Some((host.writes.front()?.0, at))).min();
         let fetch = self.fetches.iter().map(|(at, host, _)| (*at, *host)).min();
-        let next = [message.map(|m| m.0), timer.map(|t| t.0), write.map(|w| w.0), fetch.map(|f| f.0)];
+        let next =
+            [message.map(|m| m.0), timer.map(|t| t.0), write.map(|w| w.0), fetch.map(|f| f.0)];
         let Some(at) = next.into_iter().flatten().min().filter(|at| *at <= end) else {
             return false;
         };

@@ -69,9 +69,11 @@ fn may_crash(cluster: &Cluster, durable: bool, host: usize) -> bool {
     let all = cluster.hosts.iter().all(|host| host.raft.is_some());
     let Some(leader) = cluster.leader() else { return false };
     let voters = cluster.hosts[leader].raft().membership();
-    let settled = !voters.is_joint() && voters.voters.iter().copied().collect::<BTreeSet<_>>() == seats;
+    let settled =
+        !voters.is_joint() && voters.voters.iter().copied().collect::<BTreeSet<_>>() == seats;
     let equal = cluster.running().all(|(_, raft)| {
-        raft.membership() == voters && raft.log().last() == cluster.hosts[leader].raft().log().last()
+        raft.membership() == voters
+            && raft.log().last() == cluster.hosts[leader].raft().log().last()
     });
     all && settled && equal && seats.len() > 2
 }
@@ -95,11 +97,16 @@ fn calm(cluster: &mut Cluster) {
     let leader = cluster.leader().expect("there is one");
     let before = cluster.acknowledged.len();
     assert!(cluster.propose(leader), "{}", cluster.describe());
-    cluster.until("a command is committed and applied by all", Duration::from_secs(60), |cluster| {
-        let len = |host: &crate::cluster::Host| host.applied.last().map(|(index, ..)| *index);
-        let first = len(&cluster.hosts[0]);
-        cluster.acknowledged.len() > before && cluster.hosts.iter().all(|host| len(host) == first)
-    });
+    cluster.until(
+        "a command is committed and applied by all",
+        Duration::from_secs(60),
+        |cluster| {
+            let len = |host: &crate::cluster::Host| host.applied.last().map(|(index, ..)| *index);
+            let first = len(&cluster.hosts[0]);
+            cluster.acknowledged.len() > before
+                && cluster.hosts.iter().all(|host| len(host) == first)
+        },
+    );
     let commands: BTreeSet<_> = cluster.hosts[0].commands().into_iter().collect();
     assert_eq!(commands.len(), cluster.hosts[0].commands().len(), "no command twice");
     for command in &cluster.acknowledged {
@@ -107,8 +114,7 @@ fn calm(cluster: &mut Cluster) {
     }
     cluster.until("everybody votes", Duration::from_secs(60), |cluster| {
         let voters = cluster.hosts[0].raft().membership();
-        !voters.is_joint()
-            && cluster.hosts.iter().all(|host| voters.lists(&host.config.seat))
+        !voters.is_joint() && cluster.hosts.iter().all(|host| voters.lists(&host.config.seat))
     });
 }
 
