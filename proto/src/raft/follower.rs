@@ -111,7 +111,7 @@ impl Raft {
                 break;
             }
         }
-        // RAFT-10: what is committed is not looked at again; a snapshot may hold it.
+        // RAFT-15: what is committed is not looked at again; a snapshot may hold it.
         let agreed = agreed.max(self.commit);
         let wrong = |run: &&Run| {
             let end = run.end().index.min(self.commit);

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::{
     Ack, Action, Append, Config, Fault, Kind, Lag, LogIndex, Message, Outcome, Position, Raft,
-    Refused, Run, Seat, State,
+    Refused, Run, Seat, State, Voters,
     progress::{Pace, Progress},
     vocabulary::encode,
+    voters::agreed,
 };
 use crate::{core::Outbox, limits, time::Instant};
 
@@ -17,6 +18,8 @@ use crate::{core::Outbox, limits, time::Instant};
 pub(super) struct Leader {
     /// Every voter, every linked member and itself, sorted by seat.
     pub(super) members: Vec<Progress>,
+    /// The voter sets in force, as places in `members`.
+    sets: Vec<Vec<usize>>,
     /// Rises with every question whether it still leads.
     pub(super) round: u64,
     pub(super) heartbeat_at: Instant,
@@ -32,6 +35,7 @@ impl Leader {
     pub(super) fn new(now: Instant, config: &Config) -> Self {
         Self {
             members: Vec::new(),
+            sets: Vec::new(),
             round: 0,
             heartbeat_at: now + config.heartbeat,
             quorum_at: now + config.election_timeout,
@@ -93,8 +97,14 @@ impl Raft {
             }
             members.push(member);
         }
+        let places = |set: &Voters| {
+            let place = |seat: &Seat| members.iter().position(|member| member.seat == *seat);
+            set.iter().filter_map(place).collect()
+        };
+        let sets = self.history.latest().sets().map(places).collect();
         if let State::Leader(leader) = &mut self.state {
             leader.members = members;
+            leader.sets = sets;
             leader.unsettled = true;
         }
     }
@@ -166,15 +176,12 @@ impl Raft {
         let State::Leader(leader) = &self.state else { return false };
         let me = self.config.seat;
         let kept = self.durable();
-        let agreed = self.history.latest().agreed(
-            |seat| match leader.member(seat) {
-                Some(_) if *seat == me => kept.0,
-                Some(member) => member.durable.0,
-                None => 0,
-            },
-            |seat| leader.member(seat).is_some_and(|member| member.superseded),
-        );
-        let agreed = LogIndex(agreed);
+        let value = |member: &Progress| if member.seat == me { kept } else { member.durable };
+        let in_set = |set: &Vec<usize>| {
+            let at = |place: usize| &leader.members[set[place]];
+            agreed(set.len(), |place| value(at(place)).0, |place| at(place).superseded)
+        };
+        let agreed = LogIndex(leader.sets.iter().map(in_set).min().unwrap_or(0));
         if agreed <= self.commit || self.log.term_at(agreed) != Some(self.hard.term) {
             return false;
         }

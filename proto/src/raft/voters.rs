@@ -76,31 +76,40 @@ impl Voters {
         (1..=limits::VOTERS).contains(&self.len()) && self.0.is_sorted_by(|a, b| a < b)
     }
 
-    /// The highest value that a majority has reached, given the value of each seat.
-    ///
-    /// RAFT-09: exactly half of an even set counts as a majority if every other seat of the set is
-    /// superseded. Safe only because every other change of voters is joint.
+    /// The highest value that a majority has reached, given the value of each seat; see [`agreed`].
     pub fn agreed(&self, value: impl Fn(&Seat) -> u64, superseded: impl Fn(&Seat) -> bool) -> u64 {
-        let mut values = [0; limits::VOTERS];
-        let values = &mut values[..self.len()];
-        for (slot, seat) in values.iter_mut().zip(&self.0) {
-            *slot = value(seat);
-        }
-        values.sort_unstable_by(|a, b| b.cmp(a));
-        let majority = values.get(self.len() / 2).copied().unwrap_or(0);
-        if self.len() % 2 == 1 || self.is_empty() {
-            return majority;
-        }
-        let (mut gone, mut half) = (0, u64::MAX);
-        for seat in &self.0 {
-            if superseded(seat) {
-                gone += 1;
-            } else {
-                half = half.min(value(seat));
-            }
-        }
-        if gone * 2 == self.len() { majority.max(half) } else { majority }
+        agreed(self.len(), |at| value(&self.0[at]), |at| superseded(&self.0[at]))
     }
+}
+
+/// The highest value that a majority of `len` seats has reached.
+///
+/// RAFT-09: exactly half of an even set counts as a majority if every other seat of the set is
+/// superseded. Safe only because every other change of voters is joint.
+pub(super) fn agreed(
+    len: usize,
+    value: impl Fn(usize) -> u64,
+    superseded: impl Fn(usize) -> bool,
+) -> u64 {
+    let mut values = [0; limits::VOTERS];
+    let values = &mut values[..len];
+    for (at, slot) in values.iter_mut().enumerate() {
+        *slot = value(at);
+    }
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    let majority = values.get(len / 2).copied().unwrap_or(0);
+    if !len.is_multiple_of(2) || len == 0 {
+        return majority;
+    }
+    let (mut gone, mut half) = (0, u64::MAX);
+    for at in 0..len {
+        if superseded(at) {
+            gone += 1;
+        } else {
+            half = half.min(value(at));
+        }
+    }
+    if gone * 2 == len { majority.max(half) } else { majority }
 }
 
 /// Who votes: one set, or two while a change is under way, each of which must agree.
