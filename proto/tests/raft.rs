@@ -4,6 +4,8 @@
 mod cluster;
 #[path = "raft/invariants.rs"]
 mod invariants;
+#[path = "raft/rules.rs"]
+mod rules;
 #[path = "raft/scenarios.rs"]
 mod scenarios;
 #[path = "raft/walks.rs"]

@@ -9,9 +9,9 @@ use mosaik_proto::{
 
 use crate::cluster::Cluster;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-fn formed(hosts: usize, durable: bool) -> Cluster {
+pub(crate) fn formed(hosts: usize, durable: bool) -> Cluster {
     let mut cluster = Cluster::new(1, hosts, |_| durable);
     cluster.run(SECOND);
     assert!(cluster.propose(0));
@@ -24,7 +24,7 @@ fn formed(hosts: usize, durable: bool) -> Cluster {
 }
 
 #[test]
-fn the_founder_leads_alone_until_the_first_command() {
+fn raft_12_the_founder_leads_alone_until_the_first_command() {
     let mut cluster = Cluster::new(1, 3, |_| true);
     cluster.run(5 * SECOND);
     assert_eq!(cluster.leader(), Some(0));
@@ -36,7 +36,7 @@ fn the_founder_leads_alone_until_the_first_command() {
 }
 
 #[test]
-fn a_minority_acknowledges_nothing_and_catches_up() {
+fn raft_04_a_minority_acknowledges_nothing_and_catches_up() {
     let mut cluster = formed(5, true);
     cluster.partition(&[0, 1]);
     let before = cluster.acknowledged.len();
@@ -55,7 +55,7 @@ fn a_minority_acknowledges_nothing_and_catches_up() {
 }
 
 #[test]
-fn pre_vote_keeps_terms_low() {
+fn raft_01_pre_vote_keeps_terms_low() {
     let mut cluster = formed(3, true);
     let term = cluster.hosts[0].raft().term();
     cluster.partition(&[2]);
@@ -101,7 +101,7 @@ fn pair_of_memory_members_one_restarts() {
 }
 
 #[test]
-fn leadership_is_handed_over() {
+fn raft_17_leadership_is_handed_over() {
     let mut cluster = formed(3, true);
     let to = cluster.hosts[2].config.seat;
     cluster.feed(0, Event::Transfer(Some(to)));
@@ -110,7 +110,7 @@ fn leadership_is_handed_over() {
 }
 
 #[test]
-fn a_leader_that_leaves_is_succeeded() {
+fn raft_19_a_leader_that_leaves_is_succeeded() {
     let mut cluster = formed(3, true);
     let seat = cluster.hosts[0].config.seat;
     cluster.hosts[0].config.can_vote = false;
@@ -125,7 +125,7 @@ fn a_leader_that_leaves_is_succeeded() {
 }
 
 #[test]
-fn reads_are_answered_everywhere_and_not_by_a_minority() {
+fn raft_13_reads_are_answered_everywhere_and_not_by_a_minority() {
     let mut cluster = formed(3, true);
     let reads: Vec<_> = (0..3).map(|host| cluster.read(host)).collect();
     cluster.run(SECOND);
@@ -142,7 +142,7 @@ fn reads_are_answered_everywhere_and_not_by_a_minority() {
 }
 
 #[test]
-fn who_is_far_behind_fetches_a_snapshot() {
+fn raft_16_who_is_far_behind_fetches_a_snapshot() {
     let mut cluster = formed(3, true);
     cluster.partition(&[2]);
     (0..50).for_each(|_| assert!(cluster.propose(0)));
@@ -214,7 +214,7 @@ fn raft_figure_8_is_not_committed() {
 
 /// R16, R17: nothing that promises a vote leaves before the vote is durable.
 #[test]
-fn a_vote_in_flight_is_lost_with_its_voter() {
+fn raft_05_a_vote_in_flight_is_lost_with_its_voter() {
     let mut cluster = formed(3, true);
     cluster.island(&[1, 2]);
     cluster.campaign(1);
@@ -234,7 +234,7 @@ fn a_vote_in_flight_is_lost_with_its_voter() {
 
 /// R45: a write of entries that were replaced since says nothing about those that are there now.
 #[test]
-fn a_late_write_vouches_only_for_what_is_still_there() {
+fn raft_06_a_late_write_vouches_only_for_what_is_still_there() {
     let mut cluster = formed(3, true);
     cluster.island(&[]);
     let before = cluster.hosts[0].raft().log().last().index;

@@ -1,0 +1,264 @@
+//! Rules that a short schedule shows.
+
+use std::collections::BTreeSet;
+
+use mosaik_proto::{
+    Core as _, Outbox,
+    raft::{
+        Action, Config, Event, Founders, HardState, Message, Position, Raft, Role, Stored, Term,
+        Ticket,
+    },
+    rng::Rng,
+    time::Instant,
+};
+
+use crate::{
+    cluster::{Cluster, seat},
+    scenarios::{SECOND, formed},
+};
+
+/// A lone follower with a disk, and what it says.
+struct Lone {
+    raft: Raft,
+    now: Instant,
+}
+
+impl Lone {
+    fn new(stored: Stored) -> Self {
+        let now = Instant::from_millis(1);
+        let config = Config { durable: true, ..Config::new(seat(0, 0)) };
+        let mut lone = Self { raft: Raft::new(config, stored, Rng::new([1; 32]), now), now };
+        (1..4).for_each(|other| {
+            lone.feed(Event::Linked { seat: seat(other, 0), can_vote: true });
+        });
+        lone
+    }
+
+    fn feed(&mut self, event: Event) -> Vec<Action> {
+        let mut out = Outbox::new();
+        self.raft.handle(self.now, event, &mut out);
+        out.drain().collect()
+    }
+
+    fn hear(&mut self, from: usize, message: Message) -> Vec<Action> {
+        self.feed(Event::Message { from: seat(from, 0), message })
+    }
+
+    /// Asked for its vote, with everything written at once; `None` if it says nothing.
+    fn votes(&mut self, from: usize, term: u64) -> Option<bool> {
+        let message =
+            Message::Vote { term: Term(term), last: Position::default(), transfer: false };
+        let mut said = self.hear(from, message);
+        let tickets: Vec<Ticket> = said
+            .iter()
+            .filter_map(|action| match action {
+                Action::Persist { ticket, .. } => Some(*ticket),
+                _ => None,
+            })
+            .collect();
+        tickets.into_iter().for_each(|ticket| said.extend(self.feed(Event::Persisted(ticket))));
+        said.iter().find_map(|action| match action {
+            Action::Send { message: Message::VoteReply { granted, .. }, .. } => Some(*granted),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn raft_02_one_vote_per_term_also_after_a_restart() {
+    let mut lone = Lone::new(Stored::default());
+    assert_eq!(lone.votes(1, 5), Some(true));
+    assert_eq!(lone.votes(1, 5), Some(true), "it may ask again");
+    assert_eq!(lone.votes(2, 5), Some(false));
+    // Stepping down within a term forgets nothing (R18).
+    let hard = lone.raft.hard_state();
+    assert_eq!(hard, HardState { term: Term(5), vote: Some(seat(1, 0)) });
+    let mut again = Lone::new(Stored { hard, ..Stored::default() });
+    assert_eq!(again.votes(2, 5), Some(false));
+    assert_eq!(again.votes(2, 6), Some(true));
+}
+
+#[test]
+fn raft_03_who_hears_a_leader_topples_nobody() {
+    let mut cluster = formed(3, true);
+    let term = cluster.hosts[1].raft().term();
+    let last = cluster.hosts[2].raft().log().last();
+    let from = cluster.hosts[2].config.seat;
+    let vote = |transfer| Message::Vote { term: Term(term.0 + 7), last, transfer };
+    cluster.feed(1, Event::Message { from, message: vote(false) });
+    cluster.feed(0, Event::Message { from, message: vote(false) });
+    assert_eq!(cluster.hosts[1].raft().term(), term);
+    assert_eq!(cluster.hosts[0].raft().role(), Role::Leader);
+    cluster.feed(1, Event::Message { from, message: vote(true) });
+    assert_eq!(cluster.hosts[1].raft().term(), Term(term.0 + 7), "the leader wished it");
+}
+
+/// Groups model, V5: C leads the change from {A, C} to {A, B}, appends the final set, and nobody has
+/// that entry yet when it is deposed. It is in no set of its own that counts, and has the longest log.
+#[test]
+fn raft_07_a_leader_deposed_before_its_final_set_still_campaigns() {
+    let mut cluster = formed(3, true);
+    let seat = cluster.hosts[0].config.seat;
+    cluster.hosts[0].config.can_vote = false;
+    (1..3).for_each(|host| cluster.feed(host, Event::Linked { seat, can_vote: false }));
+    cluster.feed(0, Event::CanVote(false));
+    // The joint entry is committed; the final one is appended and goes nowhere.
+    for _ in 0..50 {
+        if !cluster.hosts[0].raft().membership().lists(&seat) {
+            break;
+        }
+        for other in 1..3 {
+            cluster.deliver_one(0, other);
+            cluster.write_all();
+            cluster.deliver_one(other, 0);
+        }
+    }
+    assert!(!cluster.hosts[0].raft().membership().lists(&seat));
+    cluster.island(&[]);
+    cluster.hosts[0].config.can_vote = true;
+    cluster.feed(0, Event::CanVote(true));
+    cluster.run(10 * SECOND);
+    cluster.heal();
+    cluster.until("somebody leads", 30 * SECOND, |cluster| {
+        let leader = cluster.leader().map(|leader| cluster.hosts[leader].raft());
+        leader.is_some_and(|raft| raft.log().term_at(raft.commit()) == Some(raft.term()))
+    });
+}
+
+#[test]
+fn raft_10_no_change_before_an_entry_of_the_own_term_is_committed() {
+    let mut cluster = formed(3, true);
+    let leaver = cluster.hosts[0].config.seat;
+    cluster.island(&[1, 2]);
+    cluster.campaign(1);
+    for _ in 0..20 {
+        if cluster.hosts[1].raft().role() == Role::Leader {
+            break;
+        }
+        for (from, to) in [(1, 2), (2, 1)] {
+            cluster.write_all();
+            cluster.deliver_one(from, to);
+        }
+    }
+    assert_eq!(cluster.hosts[1].raft().role(), Role::Leader);
+    cluster.hosts[0].config.can_vote = false;
+    cluster.feed(0, Event::CanVote(false));
+    cluster.cut.clear();
+    cluster.link(1, 0);
+    assert!(
+        cluster.hosts[1].raft().membership().lists(&leaver),
+        "its first entry is not committed"
+    );
+    cluster.run(SECOND);
+    assert!(!cluster.hosts[1].raft().membership().lists(&leaver));
+}
+
+#[test]
+fn raft_11_who_votes_alone_writes_the_change_before_it_sends_it() {
+    let mut cluster = Cluster::new(1, 2, |_| true);
+    cluster.run(SECOND);
+    assert!(cluster.propose(0));
+    assert!(!cluster.hosts[0].raft().membership().is_joint());
+    let change = cluster.hosts[0].raft().log().last().index;
+    assert!(cluster.hosts[0].raft().durable() < change);
+    while cluster.deliver_one(0, 1) {}
+    assert!(cluster.hosts[1].raft().log().last().index < change, "not before it is written");
+    cluster.write_of(0);
+    while cluster.deliver_one(0, 1) {}
+    assert_eq!(cluster.hosts[1].raft().log().last().index, change);
+}
+
+#[test]
+fn raft_12_learners_get_committed_entries_only() {
+    let mut cluster = Cluster::new(1, 6, |_| true);
+    cluster.run(SECOND);
+    assert!(cluster.propose(0));
+    cluster.run(5 * SECOND);
+    let voters = cluster.hosts[0].raft().membership().clone();
+    let learner = cluster.hosts.iter().position(|host| !voters.lists(&host.config.seat)).unwrap();
+    let commit = cluster.hosts[0].raft().commit();
+    // Only the learner is left to hear the leader.
+    cluster.island(&[0, learner]);
+    assert!(cluster.propose(0));
+    cluster.pump();
+    assert_eq!(cluster.hosts[learner].raft().log().last().index, commit);
+}
+
+#[test]
+fn raft_14_founders_come_first() {
+    let mut cluster = Cluster::new(1, 3, |_| true);
+    let founders = Founders::Count(3);
+    cluster.hosts[0].config.founders = founders.clone();
+    let config = cluster.hosts[0].config.clone();
+    cluster.hosts[0].raft = Some(Raft::found(config, Rng::new([9; 32]), cluster.now));
+    cluster.island(&[0, 1]);
+    cluster.run(5 * SECOND);
+    assert!(!cluster.propose(0), "one is missing");
+    cluster.heal();
+    cluster.run(SECOND);
+    assert!(cluster.propose(0));
+    cluster.run(SECOND);
+    assert_eq!(cluster.hosts[0].raft().membership().voters.len(), 3);
+    let named = BTreeSet::from([cluster.hosts[1].config.seat.peer]);
+    assert_ne!(founders, Founders::Named(named));
+}
+
+/// R26: a long tail that contradicts is replaced in few round trips, by term.
+#[test]
+fn raft_15_a_long_conflict_is_resolved_by_term() {
+    let mut cluster = formed(3, true);
+    cluster.island(&[]);
+    (0..500).for_each(|_| assert!(cluster.propose(0)));
+    let before = cluster.hosts[1].raft().log().last().index;
+    cluster.cut.clear();
+    cluster.island(&[1, 2]);
+    cluster.until("another leads", 30 * SECOND, |cluster| {
+        cluster.leader().is_some_and(|leader| leader > 0)
+    });
+    cluster.run(SECOND);
+    let leader = cluster.leader().unwrap();
+    cluster.cut.clear();
+    cluster.link(0, leader);
+    let mut rounds = 0;
+    while cluster.hosts[0].raft().log().last() != cluster.hosts[leader].raft().log().last() {
+        rounds += 1;
+        assert!(rounds < 10, "{}", cluster.describe());
+        while cluster.deliver_one(leader, 0) {}
+        cluster.write_all();
+        while cluster.deliver_one(0, leader) {}
+    }
+    assert!(cluster.hosts[0].raft().commit() >= before);
+}
+
+#[test]
+fn raft_18_what_waits_is_bounded() {
+    let mut cluster = formed(3, true);
+    cluster.island(&[]);
+    let before = cluster.refused;
+    let limit = mosaik_proto::limits::READS;
+    (0..limit + 5).for_each(|_| {
+        cluster.read(0);
+    });
+    assert_eq!(cluster.refused, before + 5);
+}
+
+#[test]
+fn raft_19_a_dead_voter_is_replaced_or_dropped() {
+    let mut cluster = formed(6, true);
+    let voters = cluster.hosts[0].raft().membership().clone();
+    let spare = cluster.hosts.iter().position(|host| !voters.lists(&host.config.seat)).unwrap();
+    let dead = (1..6).find(|host| *host != spare).unwrap();
+    let gone = cluster.hosts[dead].config.seat;
+    cluster.crash(dead);
+    cluster.run(55 * SECOND);
+    assert!(cluster.hosts[0].raft().membership().lists(&gone), "not yet");
+    cluster.run(10 * SECOND);
+    let voters = cluster.hosts[0].raft().membership();
+    assert!(!voters.lists(&gone) && voters.lists(&cluster.hosts[spare].config.seat));
+    // Nobody is left to replace the next two: one is dropped, down to three none.
+    for host in (1..6).filter(|host| *host != dead).take(2) {
+        cluster.crash(host);
+        cluster.run(70 * SECOND);
+    }
+    assert_eq!(cluster.hosts[0].raft().membership().voters.len(), 3);
+}
