@@ -90,6 +90,7 @@ impl Ours {
 impl Group for Ours {
     fn turn(&mut self) -> u64 {
         let before = self.committed;
+        self.batch.reserve(self.outstanding * (item::SHORT + self.payload));
         for n in 0..self.outstanding {
             let length = item::short(self.payload).expect("a short one");
             self.batch.put_slice(&length);

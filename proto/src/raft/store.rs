@@ -1,6 +1,6 @@
 //! Writes under way, and what may be said when they are done.
 
-use alloc::collections::VecDeque;
+use alloc::{boxed::Box, collections::VecDeque};
 use core::mem::take;
 
 use super::{Action, HardState, LogIndex, Message, Raft, Seat, State, Term, Ticket, Write};
@@ -101,7 +101,8 @@ impl Raft {
             self.store.last_ticket.0 += 1;
             let (ticket, last) = (self.store.last_ticket, self.log.last().index);
             self.store.pending.push_back(Pending { ticket, last, done: false });
-            out.push(Action::Persist { ticket, write: take(&mut self.store.write) });
+            let write = Box::new(take(&mut self.store.write));
+            out.push(Action::Persist { ticket, write });
         }
         while let Some(held) = self.store.fresh.pop_front() {
             if self.store.pending.is_empty() {

@@ -1,6 +1,6 @@
 //! What can happen to a Raft member, what it can ask for, and what members say to each other.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::{fmt, time::Duration};
 
 use bytes::Bytes;
@@ -412,8 +412,8 @@ pub enum Action {
     Persist {
         /// Names the write.
         ticket: Ticket,
-        /// What to write.
-        write: Write,
+        /// What to write. Boxed: it is large, and other actions need not be.
+        write: Box<Write>,
     },
     /// Entries were appended for the last [`Event::Propose`].
     Accepted {

@@ -439,7 +439,7 @@ impl Cluster {
                 let at = self.now + self.between(self.disk_delay);
                 let writes = &mut self.hosts[host].writes;
                 let at = writes.back().map_or(at, |(last, ..)| at.max(*last));
-                writes.push_back((at, ticket, write));
+                writes.push_back((at, ticket, *write));
             }
             Action::Accepted { first, .. } => {
                 self.proposed.insert((first.term.0, first.index.0), self.next_command);
