@@ -1,4 +1,5 @@
 //! Raft members in a seeded world of links, disks and crashes.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "raft/cluster.rs"]
 mod cluster;

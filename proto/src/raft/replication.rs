@@ -238,7 +238,7 @@ impl Raft {
             }
             let runs = self.log.slice(member.next, limit, limits::APPEND_BYTES);
             let bytes = runs.iter().map(|run| run.data.len()).sum();
-            let last = runs.last().map_or(member.next.prev(), |run| run.end().index);
+            let last = runs.last().map_or_else(|| member.next.prev(), |run| run.end().index);
             self.send_append(member, runs, round, out);
             member.send(last, bytes, now);
         }

@@ -40,7 +40,7 @@ impl Invariants {
         }
         self.seen.insert(host, (raft.term(), raft.commit(), it.applied.len()));
         if raft.role() == Role::Leader {
-            let leader = *self.leaders.entry(raft.term()).or_insert(raft.seat());
+            let leader = *self.leaders.entry(raft.term()).or_insert_with(|| raft.seat());
             assert_eq!(leader, raft.seat(), "{now:?}: two leaders in {:?}", raft.term());
             // One that was replaced and does not know it yet may lack what its successors committed.
             if self.leaders.last_key_value().is_some_and(|(last, _)| *last > raft.term()) {
