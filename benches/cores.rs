@@ -6,6 +6,8 @@
 //! callgrind, if there is valgrind: the bench runs itself under it, and only the measured steps are
 //! collected. Times are medians; instructions and allocations do not depend on the machine's load.
 
+#[path = "support/allocations.rs"]
+mod allocations;
 #[path = "cores/discovery.rs"]
 mod discovery;
 #[path = "cores/net.rs"]
@@ -16,9 +18,7 @@ mod streams;
 mod timers;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     process::Command,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -41,33 +41,6 @@ trait Case {
     fn prepare(&mut self);
     /// What is measured.
     fn step(&mut self);
-}
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as ours.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as ours.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as ours.
-        unsafe { System.realloc(at, layout, size) }
-    }
 }
 
 type Make = fn() -> Box<dyn Case>;
@@ -110,9 +83,9 @@ fn measure(case: &mut dyn Case) -> (f64, f64) {
     run(case, WARM_UP, collected_step);
     let mut allocations = 0;
     run(case, COUNTED, |case| {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations::so_far();
         collected_step(case);
-        allocations += ALLOCATIONS.load(Ordering::Relaxed) - before;
+        allocations += allocations::so_far() - before;
     });
     let mut times = Vec::with_capacity(TIMED_MAX);
     let start = Instant::now();

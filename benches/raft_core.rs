@@ -10,15 +10,15 @@
 //! rounds that alternate between the sides; instructions are the difference of two run lengths under
 //! callgrind, so that starting up cancels out.
 
+#[path = "support/allocations.rs"]
+mod allocations;
 #[path = "raft_core/ours.rs"]
 mod ours;
 #[path = "raft_core/peer.rs"]
 mod peer;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     process::Command,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -33,33 +33,6 @@ trait Group {
     fn turn(&mut self) -> u64;
     /// Messages delivered so far, up to the leader's commits.
     fn messages(&self) -> u64;
-}
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as ours.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as ours.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as ours.
-        unsafe { System.realloc(at, layout, size) }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -152,9 +125,9 @@ fn allocations(group: &mut dyn Group) -> f64 {
     (0..200).for_each(|_| {
         group.turn();
     });
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations::so_far();
     let commits: u64 = (0..400).map(|_| group.turn()).sum();
-    (ALLOCATIONS.load(Ordering::Relaxed) - before) as f64 / commits as f64
+    (allocations::so_far() - before) as f64 / commits as f64
 }
 
 fn messages(group: &mut dyn Group) -> f64 {
