@@ -11,7 +11,7 @@ impl Harness for Tokio {
     type Runtime = TokioRuntime;
     type Transport = QuicTransport;
 
-    fn run<F>(scenario: impl FnOnce(Self) -> F)
+    fn run<F>(scenario: impl Fn(Self) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -43,9 +43,9 @@ pub trait Harness: Send + Sync + Sized + 'static {
     /// The transport.
     type Transport: Transport;
 
-    /// Makes a harness and runs a scenario on its runtime to the end. A panic of the scenario is a
-    /// panic of this call.
-    fn run<F>(scenario: impl FnOnce(Self) -> F)
+    /// Makes a harness and runs a scenario on its runtime to the end, once or several times. A panic
+    /// of the scenario is a panic of this call.
+    fn run<F>(scenario: impl Fn(Self) -> F)
     where
         F: Future<Output = ()> + Send + 'static;
 
@@ -57,7 +57,7 @@ pub trait Harness: Send + Sync + Sized + 'static {
 }
 
 /// Runs one scenario.
-pub fn run<H: Harness, F>(scenario: impl FnOnce(Bench<H>) -> F)
+pub fn run<H: Harness, F>(scenario: impl Fn(Bench<H>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -69,6 +69,7 @@ pub mod checkers;
 mod clock;
 mod host;
 mod hostile;
+pub mod level2;
 pub mod net;
 mod queue;
 pub mod scenario;

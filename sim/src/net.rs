@@ -10,6 +10,7 @@
 
 mod dial;
 mod ends;
+mod halves;
 mod link;
 mod path;
 
@@ -73,6 +74,9 @@ pub struct Options {
     pub keep_alive: Duration,
     /// A dial that is not answered for this long has failed.
     pub dial_timeout: Duration,
+    /// The two directions of a channel end one by one, and what arrives is credited when it is read,
+    /// as transports see it. Otherwise a channel ends as a whole, as nodes see it.
+    pub halves: bool,
 }
 
 impl Default for Options {
@@ -88,6 +92,7 @@ impl Default for Options {
             idle: Duration::from_secs(5),
             keep_alive: Duration::from_millis(1_500),
             dial_timeout: Duration::from_secs(5),
+            halves: false,
         }
     }
 }
@@ -118,6 +123,8 @@ pub struct Traffic {
 pub(crate) enum Effect {
     At(Instant, Packet),
     Tell(Process, Event),
+    /// The other end reads no more of a channel (with [`Options::halves`]).
+    Stopped(Process, ChannelId, CloseCode),
 }
 
 type LinkKey = u64;
@@ -159,6 +166,8 @@ pub(crate) enum Burst {
     Data(Bytes),
     Fin,
     Reset(CloseCode),
+    /// The sender of this reads no more of what comes the other way.
+    Stop(CloseCode),
 }
 
 #[derive(Debug)]
@@ -229,6 +238,11 @@ impl Net {
             traffic: Traffic::default(),
         });
         id
+    }
+
+    /// Who answers at a host from now on.
+    pub(crate) fn set_peer(&mut self, host: HostId, peer: PeerId) {
+        self.hosts[host.0].peer = peer;
     }
 
     /// A process starts on a host.

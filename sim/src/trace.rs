@@ -53,6 +53,11 @@ impl Trace {
         self.put(at, format_args!("{host} < {}", ActionLine(action)));
     }
 
+    /// Records a number, without a line.
+    pub(crate) fn number(&mut self, number: u64) {
+        self.hasher.update(&number.to_le_bytes());
+    }
+
     /// Records what the world itself did: a fault, a start, a stop.
     pub(crate) fn note(&mut self, at: Instant, what: fmt::Arguments<'_>) {
         self.put(at, format_args!("world {what}"));

@@ -363,6 +363,8 @@ impl World {
                 Effect::Tell(process, event) => {
                     self.queue.push(self.now, Task::Feed(process, event));
                 }
+                // Channels end as a whole here.
+                Effect::Stopped(..) => {}
             }
         }
     }

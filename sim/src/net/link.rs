@@ -75,19 +75,21 @@ pub(super) struct Channel {
     opener: End,
     /// What each end calls it; `None` before the other end saw it, and after an end closed it.
     pub(super) ids: [Option<ChannelId>; 2],
-    seen: bool,
-    sides: [Pipe; 2],
+    pub(super) seen: bool,
+    pub(super) sides: [Pipe; 2],
 }
 
 /// One direction of a channel.
 #[derive(Debug, Default)]
-struct Pipe {
-    queue: VecDeque<Bytes>,
-    finished: bool,
+pub(super) struct Pipe {
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) finished: bool,
     in_flight: usize,
     sent: u64,
-    arrived: u64,
-    early: BTreeMap<u64, Burst>,
+    pub(super) arrived: u64,
+    pub(super) early: BTreeMap<u64, Burst>,
+    /// Its end has arrived.
+    pub(super) over: bool,
 }
 
 impl Pipe {
@@ -169,7 +171,11 @@ impl Net {
         }
     }
 
-    fn channel(&mut self, host: HostId, id: ChannelId) -> Option<(LinkKey, End, &mut Channel)> {
+    pub(super) fn channel(
+        &mut self,
+        host: HostId,
+        id: ChannelId,
+    ) -> Option<(LinkKey, End, &mut Channel)> {
         let &(key, number, end) = self.by_channel.get(&(host, id))?;
         let channel = self.links.get_mut(&key)?.channels.get_mut(&number)?;
         Some((key, end, channel))
@@ -203,7 +209,13 @@ impl Net {
         self.launch(now, key, end, bursts);
     }
 
-    fn launch(&mut self, now: Instant, link: LinkKey, from: End, bursts: Vec<(u64, u64, Burst)>) {
+    pub(super) fn launch(
+        &mut self,
+        now: Instant,
+        link: LinkKey,
+        from: End,
+        bursts: Vec<(u64, u64, Burst)>,
+    ) {
         let Some(ends) = self.links.get(&link).map(|link| &link.ends) else { return };
         let (sender, receiver) = (ends[from].process.host, ends[1 - from].process.host);
         let mut rest = bursts.into_iter().peekable();
@@ -279,6 +291,9 @@ impl Net {
             return;
         }
         self.show_channels(key, from, channel);
+        if self.options.halves {
+            return self.on_half_burst(key, from, channel, number, burst);
+        }
         let Some(state) = self.links.get_mut(&key).and_then(|l| l.channels.get_mut(&channel))
         else {
             return;
@@ -301,7 +316,7 @@ impl Net {
                     self.at(ack, Packet::Ack { link: key, from, channel, bytes: size });
                     self.give(key, 1 - from, channel, bytes);
                 }
-                Burst::Fin | Burst::Reset(_) => {
+                Burst::Fin | Burst::Reset(_) | Burst::Stop(_) => {
                     self.end_channel(key, 1 - from, channel, DownReason::Finished);
                 }
             }
@@ -328,7 +343,7 @@ impl Net {
         }
     }
 
-    fn give(&mut self, key: LinkKey, to: End, channel: u64, mut chunk: Bytes) {
+    pub(super) fn give(&mut self, key: LinkKey, to: End, channel: u64, mut chunk: Bytes) {
         let Some(link) = self.links.get(&key) else { return };
         let process = link.ends[to].process;
         let Some(channel) = link.channels.get(&channel).and_then(|c| c.ids[to]) else { return };

@@ -52,6 +52,7 @@ impl Two {
                     Effect::Tell(process, event) => {
                         self.told.push((self.now, process.host, event));
                     }
+                    Effect::Stopped(..) => unreachable!("channels end as a whole here"),
                 }
             }
             if self.queue.next_at().is_none_or(|at| at > until) {

@@ -1,0 +1,60 @@
+//! What checkers and the record see of a node.
+
+use std::fmt;
+
+use mosaik_driver::conformance::Tap;
+use mosaik_proto::{
+    node::{Action, Event},
+    time::Now,
+};
+
+use super::kernel::{Kernel, State};
+use crate::{net::Process, verdict::Failure};
+
+/// Writes the record of a node and has it checked.
+pub(super) struct Recorder {
+    pub(super) kernel: Kernel,
+    pub(super) process: Process,
+}
+
+impl Tap for Recorder {
+    fn event(&self, _: Now, event: &Event) {
+        self.kernel.with(|state| {
+            state.trace.event(state.now, self.process.host, event);
+            if let Event::Shutdown(tombstone) = event {
+                let peer = tombstone.peer();
+                state.checkers.versions.departed(peer, tombstone.version());
+            }
+            // Batches of a lane are not split: the last one may exceed the window as a whole.
+            let checked = match event {
+                Event::Offer { .. } => Ok(()),
+                Event::Consumed { .. } if !state.options.stamped => Ok(()),
+                event => state.checkers.event(self.process, event),
+            };
+            check(state, checked);
+        });
+    }
+
+    fn action(&self, _: Now, action: &Action) {
+        self.kernel.with(|state| {
+            state.trace.action(state.now, self.process.host, action);
+            let checked = match action {
+                Action::Deliver(_) if !state.options.stamped => Ok(()),
+                action => state.checkers.action(self.process, action),
+            };
+            check(state, checked);
+        });
+    }
+}
+
+fn check(state: &mut State, checked: Result<(), String>) {
+    if let Err(what) = checked {
+        state.fail(Failure::Safety(what));
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("process", &self.process).finish_non_exhaustive()
+    }
+}
