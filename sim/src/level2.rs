@@ -55,10 +55,13 @@ mod channel;
 mod faults;
 mod harness;
 mod host;
+mod item;
 mod kernel;
 mod port;
+mod program;
 mod ready;
 mod runtime;
+mod scenario;
 mod tap;
 mod transport;
 mod world;
@@ -67,7 +70,9 @@ pub use self::{
     channel::{SimRead, SimWrite},
     harness::SimHarness,
     host::{Host, NetworkBuilder, Sim},
+    item::Item,
     runtime::{SimRuntime, SimTimer},
+    scenario::{Report, Scenario},
     transport::{SimLink, SimTransport},
     world::World,
 };

@@ -11,6 +11,7 @@ use mosaik_proto::mutant::Mutant;
 use mosaik_sim::{
     Failure, catch,
     checkers::order::Counts,
+    level2::Scenario,
     scenario::{
         Discovery, Faults, Streams,
         mutants::{self, Caught},
@@ -27,8 +28,27 @@ struct Cli {
     /// Print every event and action to stderr.
     #[arg(long, global = true)]
     trace: bool,
+    /// Without a command: 1 runs the fault world of the cores, 2 that of the drivers, where the real
+    /// event loop and handles run in virtual time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    level: u8,
+    /// Without a command: how many seeds.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// Without a command: the first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// At level 2: hosts.
+    #[arg(long, default_value_t = 5)]
+    nodes: usize,
+    /// At level 2: seconds of faults.
+    #[arg(long = "for", default_value_t = 20)]
+    seconds: u64,
+    /// Without a command: also print a line for every seed that went well.
+    #[arg(long)]
+    verbose: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -102,13 +122,17 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let started = std::time::Instant::now();
     let code = match cli.command {
-        Command::Discovery { nodes, seed, loss, seconds, wan } => {
+        None if cli.level == 2 => drivers(&cli),
+        None => {
+            sweep(&Faults { trace: cli.trace, ..Faults::new(cli.first) }, cli.seeds, cli.verbose)
+        }
+        Some(Command::Discovery { nodes, seed, loss, seconds, wan }) => {
             let loss_ppm = (loss * 10_000.0).clamp(0.0, 1_000_000.0) as u32;
             let measure = Duration::from_secs(seconds);
             let run = Discovery { nodes, seed, loss_ppm, measure, wan, trace: cli.trace };
             report(&catch(|| run.run()))
         }
-        Command::Faults { seeds, first, nodes, until, strict, tight, verbose } => {
+        Some(Command::Faults { seeds, first, nodes, until, strict, tight, verbose }) => {
             let run = Faults {
                 nodes,
                 faults: Duration::from_secs(until) / 5,
@@ -120,8 +144,8 @@ fn main() -> ExitCode {
             };
             sweep(&run, seeds, verbose)
         }
-        Command::Mutants { seeds, only } => hunt(seeds, &only),
-        Command::Streams { seed, nodes, seconds } => {
+        Some(Command::Mutants { seeds, only }) => hunt(seeds, &only),
+        Some(Command::Streams { seed, nodes, seconds }) => {
             let faults = Duration::from_secs(seconds);
             let run = Streams {
                 nodes,
@@ -185,29 +209,72 @@ fn report(result: &Result<impl std::fmt::Display, Failure>) -> u8 {
     }
 }
 
-/// Runs seeds on all processors; prints in the order of the seeds.
-fn sweep(base: &Faults, seeds: u64, verbose: bool) -> u8 {
-    let next = AtomicU64::new(0);
+/// Runs seeds on all processors; results are in the order of the seeds.
+fn each<T: Send>(first: u64, seeds: u64, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
+    let next = AtomicU64::new(first);
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut results = std::thread::scope(|scope| {
         let work = || {
-            let mut results = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= seeds {
-                    return results;
-                }
-                let run = Faults { seed: base.seed + number, ..base.clone() };
-                results.push((run.seed, run.swarm(), catch(|| run.run())));
-            }
+            let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed))
+                .take_while(|seed| *seed < first + seeds);
+            seeds.map(|seed| (seed, run(seed))).collect::<Vec<_>>()
         };
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
     });
-    results.sort_by_key(|(seed, ..)| *seed);
+    results.sort_by_key(|(seed, _)| *seed);
+    results
+}
+
+/// Runs seeds of the drivers' fault world; prints in the order of the seeds.
+fn drivers(cli: &Cli) -> u8 {
+    let results = each(cli.first, cli.seeds, |seed| {
+        let nodes = cli.nodes;
+        let faults = Duration::from_secs(cli.seconds);
+        let run = Scenario { nodes, faults, trace: cli.trace, ..Scenario::new(seed) };
+        (run.swarm(), catch(|| run.run()))
+    });
+    let (mut codes, mut polls, mut taken, mut slowest) = ([0u64; 4], 0, 0, Duration::ZERO);
+    for (seed, (swarm, result)) in &results {
+        match result {
+            Ok(report) => {
+                codes[0] += 1;
+                (polls, taken) = (polls + report.polls, taken + report.taken);
+                slowest = slowest.max(report.converged);
+                if cli.verbose {
+                    println!("seed {seed}: {report}");
+                }
+            }
+            Err(failure) => {
+                codes[usize::from(failure.exit_code())] += 1;
+                println!("seed {seed}: {failure} [{swarm}]");
+                println!(
+                    "    replay: cargo run --release -p mosaik-sim -- --trace --level 2 --nodes {} --for {} --seeds 1 --first {seed}",
+                    cli.nodes, cli.seconds
+                );
+            }
+        }
+    }
+    let [well, crashes, safety, liveness] = codes;
+    println!(
+        "{} seeds: {well} well, {crashes} crash, {safety} safety, {liveness} liveness",
+        cli.seeds
+    );
+    println!(
+        "slowest convergence after calm {slowest:?}; {taken} items taken, {polls} polls of tasks"
+    );
+    (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
+}
+
+/// Runs seeds on all processors; prints in the order of the seeds.
+fn sweep(base: &Faults, seeds: u64, verbose: bool) -> u8 {
+    let results = each(base.seed, seeds, |seed| {
+        let run = Faults { seed, ..base.clone() };
+        (run.swarm(), catch(|| run.run()))
+    });
     let (mut codes, mut lines, mut slowest) = ([0u64; 4], 0, Duration::ZERO);
     let mut items = Counts::default();
-    for (seed, swarm, result) in &results {
+    for (seed, (swarm, result)) in &results {
         match result {
             Ok(report) => {
                 codes[0] += 1;

@@ -74,23 +74,38 @@ impl Swarm {
 
     /// Schedules faults between `from` and `to`, and calm at `to`.
     pub fn schedule(self, world: &mut World, rng: &mut Rng, from: Instant, to: Instant) {
+        let hosts: Vec<_> = world.hosts().collect();
+        for (at, fault) in self.plan(rng, &hosts, from, to) {
+            world.schedule(at, fault);
+        }
+    }
+
+    /// Faults between `from` and `to`, and calm at `to`, in the order of scheduling.
+    pub(crate) fn plan(
+        self,
+        rng: &mut Rng,
+        hosts: &[HostId],
+        from: Instant,
+        to: Instant,
+    ) -> Vec<(Instant, Fault)> {
+        let mut plan = Vec::new();
         if self.loss {
-            world.schedule(from, Fault::Loss(10_000 + rng.below(190_000) as u32));
+            plan.push((from, Fault::Loss(10_000 + rng.below(190_000) as u32)));
         }
         if self.dials {
-            world.schedule(from, Fault::DialFailures(rng.below(300_000) as u32));
+            plan.push((from, Fault::DialFailures(rng.below(300_000) as u32)));
         }
-        let hosts: Vec<_> = world.hosts().collect();
         let mut at = from;
         while at < to && hosts.len() > 1 {
-            for (delay, fault) in self.one(rng, &hosts) {
+            for (delay, fault) in self.one(rng, hosts) {
                 if at + delay < to {
-                    world.schedule(at + delay, fault);
+                    plan.push((at + delay, fault));
                 }
             }
             at = at + millis(rng, 50, 3_000);
         }
-        world.schedule(to, Fault::Calm);
+        plan.push((to, Fault::Calm));
+        plan
     }
 
     /// One fault with what undoes it; nothing if its kind is off.

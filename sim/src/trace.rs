@@ -53,9 +53,9 @@ impl Trace {
         self.put(at, format_args!("{host} < {}", ActionLine(action)));
     }
 
-    /// Records a number, without a line.
-    pub(crate) fn number(&mut self, number: u64) {
-        self.hasher.update(&number.to_le_bytes());
+    /// Records bytes, without a line.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
     }
 
     /// Records what the world itself did: a fault, a start, a stop.

@@ -31,6 +31,8 @@ pub struct Bounds {
     producers: BTreeMap<(Process, ProducerId), Producer>,
     actions: u64,
     most_debt: u64,
+    /// Batches are offered whole, as drivers do: the last may exceed the window.
+    pub whole_batches: bool,
 }
 
 impl Bounds {
@@ -63,9 +65,11 @@ impl Bounds {
             Event::LinkDown { link, .. } => self.link_down(process, *link),
             Event::Offer { producer, data, .. } => {
                 let state = self.producers.entry((process, *producer)).or_default();
-                for item in Items::new(data.clone()).flatten() {
+                for (number, item) in Items::new(data.clone()).flatten().enumerate() {
                     // The last item may exceed the bytes: nobody can split it.
-                    if state.offered.0 >= state.window.0 || state.offered.1 >= state.window.1 {
+                    let judged = number == 0 || !self.whole_batches;
+                    let (offered, window) = (state.offered, state.window);
+                    if judged && (offered.0 >= window.0 || offered.1 >= window.1) {
                         return Err(format!("{process:?} {producer:?}: offered beyond {state:?}"));
                     }
                     state.offered.0 += 1;

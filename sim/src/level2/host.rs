@@ -14,6 +14,7 @@ use std::{
 use mosaik_driver::{Config, Error, Launch, Network, runtime::Timer, start};
 use mosaik_proto::{
     NetworkId, PeerId,
+    crypto::SecretKey,
     discovery::EndpointAddr,
     rng::Rng,
     time::{Instant, Now},
@@ -95,6 +96,12 @@ impl Host {
         self.kernel.with(|state| state.hosts[self.id.0].key.public())
     }
 
+    /// The key of its node, unless the program gives it another one.
+    #[must_use]
+    pub fn key(&self) -> SecretKey {
+        self.kernel.with(|state| state.hosts[self.id.0].key.clone())
+    }
+
     /// Where its node can be reached.
     #[must_use]
     pub fn endpoint(&self) -> EndpointAddr {
@@ -118,8 +125,7 @@ impl Host {
 
     /// Configures a node with the host's own key. A host has one node at a time.
     pub fn network(&self, network: impl Into<NetworkId>) -> NetworkBuilder {
-        let key = self.kernel.with(|state| state.hosts[self.id.0].key.clone());
-        NetworkBuilder::new(network).with_secret_key(key)
+        NetworkBuilder::new(network).with_secret_key(self.key())
     }
 
     /// Starts a node.

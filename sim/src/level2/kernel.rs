@@ -91,6 +91,8 @@ pub(super) struct HostState {
     pub(super) alive: bool,
     /// It was asked to end in good order.
     pub(super) leaving: bool,
+    /// It is to start again when it has ended.
+    pub(super) again: bool,
     pub(super) frozen_until: Instant,
     pub(super) paused_until: Instant,
     /// The transport of the node that runs here.
@@ -129,6 +131,8 @@ impl Kernel {
         let rng = Rng::new(bytes);
         let mut net = options.net.clone();
         net.halves = true;
+        let mut checkers = Checkers::default();
+        checkers.bounds.whole_batches = true;
         Self(Arc::new(Mutex::new(State {
             now: Instant::ZERO,
             queue: Queue::new(),
@@ -138,7 +142,7 @@ impl Kernel {
             numbers: 0,
             spawned: VecDeque::new(),
             trace: Trace::new(options.trace),
-            checkers: Checkers::default(),
+            checkers,
             failure: None,
             rng,
             books: Books::isolated(),
@@ -179,6 +183,7 @@ impl Kernel {
                 boots: 0,
                 alive: false,
                 leaving: false,
+                again: false,
                 frozen_until: Instant::ZERO,
                 paused_until: Instant::ZERO,
                 port: None,

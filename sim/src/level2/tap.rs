@@ -21,13 +21,14 @@ impl Tap for Recorder {
     fn event(&self, _: Now, event: &Event) {
         self.kernel.with(|state| {
             state.trace.event(state.now, self.process.host, event);
+            if let Event::LocalEntry(entry) = event {
+                state.trace.bytes(entry.digest().as_bytes());
+            }
             if let Event::Shutdown(tombstone) = event {
                 let peer = tombstone.peer();
                 state.checkers.versions.departed(peer, tombstone.version());
             }
-            // Batches of a lane are not split: the last one may exceed the window as a whole.
             let checked = match event {
-                Event::Offer { .. } => Ok(()),
                 Event::Consumed { .. } if !state.options.stamped => Ok(()),
                 event => state.checkers.event(self.process, event),
             };

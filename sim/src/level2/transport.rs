@@ -12,12 +12,12 @@ use std::{
 
 use mosaik_driver::{
     runtime::{Runtime, Timer},
-    transport::{Link, Transport},
+    transport::{Link, Refused, Transport},
 };
 use mosaik_proto::{
     PeerId,
     ids::{ChannelId, LinkId},
-    links::{DialError, DownReason},
+    links::{DialError, DownReason, LinkLimits},
     wire::CloseCode,
 };
 
@@ -111,6 +111,12 @@ impl Transport for SimTransport {
     fn local_addrs(&self) -> BTreeSet<SocketAddr> {
         self.kernel.with(|state| [state.hosts[self.process.host.0].addr].into())
     }
+
+    /// The network has no limits: those of the node hold.
+    fn set_limits(&self, _: LinkLimits) {}
+
+    /// Nobody is refused here: a dial to nobody is answered by nobody.
+    fn on_refused(&self, _: Refused) {}
 
     fn close(&self, code: CloseCode) {
         let host = self.process.host;
@@ -222,6 +228,8 @@ impl Link for SimLink {
         let rtt = |state: &mut State| Some(state.port(*process)?.links.get(id)?.rtt);
         kernel.with(rtt).unwrap_or_default()
     }
+
+    fn admitted(&self) {}
 
     async fn open(&self) -> Result<(SimRead, SimWrite), DownReason> {
         let LinkHandle { process, id, .. } = &*self.0;

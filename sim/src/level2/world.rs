@@ -118,8 +118,13 @@ impl World {
         let Some(program) = self.programs.get(&id) else { return };
         let fresh = self.kernel.with(|state| {
             let host = &mut state.hosts[id.0];
-            host.leaving = false;
-            !std::mem::replace(&mut host.alive, true)
+            if host.alive {
+                // Whoever is about to end starts again then.
+                host.again = host.leaving;
+                return false;
+            }
+            (host.alive, host.leaving, host.again) = (true, false, false);
+            true
         });
         if fresh {
             let host = self.host(id);
@@ -296,7 +301,7 @@ impl World {
         }
         self.polls += 1;
         self.polls_at_once += 1;
-        self.kernel.with(|state| state.trace.number(id.0));
+        self.kernel.with(|state| state.trace.bytes(&id.0.to_le_bytes()));
         running.wakeup.answer();
         let waker = running.wakeup.waker();
         let host = running.owner.host().map(|host| self.host(host));
@@ -315,6 +320,9 @@ impl World {
                 drop(running);
                 self.kernel.with(|state| state.trace.note(state.now, format_args!("{host} exits")));
                 self.crash(host);
+                if self.kernel.with(|state| state.hosts[host.0].again) {
+                    self.start(host);
+                }
             }
             (true, _) => {}
         }
