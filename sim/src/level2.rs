@@ -69,7 +69,7 @@ mod world;
 pub use self::{
     channel::{SimRead, SimWrite},
     harness::SimHarness,
-    host::{Host, NetworkBuilder, Sim},
+    host::{Host, Network, NetworkBuilder, Sim},
     item::Item,
     runtime::{SimRuntime, SimTimer},
     scenario::{Report, Scenario},

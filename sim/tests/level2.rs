@@ -14,7 +14,7 @@ use mosaik_sim::{
 /// over all is well.
 #[test]
 fn some_seeds_of_the_fault_world() -> Result<(), Failure> {
-    for seed in 1..=if cfg!(debug_assertions) { 6 } else { 60 } {
+    for seed in 1..=if cfg!(debug_assertions) { 4 } else { 60 } {
         let report = Scenario::new(seed).run().inspect_err(|_| eprintln!("seed {seed}"))?;
         assert!(report.taken > 1_000, "seed {seed}: {report}");
     }

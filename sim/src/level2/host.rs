@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mosaik_driver::{Config, Error, Launch, Network, runtime::Timer, start};
+use mosaik_driver::{Config, Error, Launch, Network as Running, runtime::Timer, start};
 use mosaik_proto::{
     NetworkId, PeerId,
     crypto::SecretKey,
@@ -31,14 +31,15 @@ use crate::net::{HostId, Process};
 /// Configures a node on the host of the caller, as `mosaik::NetworkBuilder` does on a real one.
 pub type NetworkBuilder = mosaik_driver::NetworkBuilder<Sim>;
 
+/// A running node on a simulated host.
+pub type Network = mosaik_driver::NetworkOn<Sim>;
+
 /// Starts nodes on the simulated host whose program calls it.
-#[derive(Clone, Copy, Debug)]
-pub enum Sim {}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sim;
 
 impl Launch for Sim {
-    type Network = Network;
-
-    fn launch(config: Config) -> Result<Network, Error> {
+    fn launch(self, config: Config) -> Result<Running, Error> {
         Host::current().launch(config)
     }
 }
@@ -129,7 +130,7 @@ impl Host {
     }
 
     /// Starts a node.
-    pub(super) fn launch(&self, config: Config) -> Result<Network, Error> {
+    pub(super) fn launch(&self, config: Config) -> Result<Running, Error> {
         let (runtime, transport) = self.boot(config.key().public()).map_err(Error::Bind)?;
         let process = runtime.process;
         let network = start(runtime, transport, self.wired(process, config))?;
@@ -154,7 +155,7 @@ impl Host {
     ///
     /// # Errors
     /// As [`mosaik_driver::start`].
-    pub fn start<R, T>(&self, runtime: R, transport: T, config: Config) -> Result<Network, Error>
+    pub fn start<R, T>(&self, runtime: R, transport: T, config: Config) -> Result<Running, Error>
     where
         R: mosaik_driver::runtime::Runtime,
         T: mosaik_driver::transport::Transport,
@@ -173,7 +174,7 @@ impl Host {
     }
 
     /// After the end of a network nothing of its driver may be left.
-    fn sweep(&self, process: Process, network: &Network) {
+    fn sweep(&self, process: Process, network: &Running) {
         let (closed, kernel) = (network.closed(), self.kernel.clone());
         self.kernel.spawn(Owner::World, async move {
             closed.await;

@@ -133,6 +133,7 @@ impl Kernel {
         net.halves = true;
         let mut checkers = Checkers::default();
         checkers.bounds.whole_batches = true;
+        checkers.ends.anonymous = true;
         Self(Arc::new(Mutex::new(State {
             now: Instant::ZERO,
             queue: Queue::new(),

@@ -12,7 +12,6 @@ use std::{
 
 use futures_util::future::{Either, select};
 use mosaik_driver::{
-    Network,
     discovery::{ConfigBuilder, Discovery},
     streams::{
         ChannelConditions, StreamDef,
@@ -26,7 +25,10 @@ use mosaik_proto::{
     rng::Rng,
 };
 
-use super::{host::Host, item::Item};
+use super::{
+    host::{Host, Network},
+    item::Item,
+};
 use crate::{
     checkers::{
         order::{STAMP, Stamp},

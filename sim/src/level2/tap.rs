@@ -4,6 +4,7 @@ use std::fmt;
 
 use mosaik_driver::conformance::Tap;
 use mosaik_proto::{
+    discovery::Change,
     node::{Action, Event},
     time::Now,
 };
@@ -29,8 +30,12 @@ impl Tap for Recorder {
                 state.checkers.versions.departed(peer, tombstone.version());
             }
             let checked = match event {
-                Event::Consumed { .. } if !state.options.stamped => Ok(()),
-                event => state.checkers.event(self.process, event),
+                event if state.options.stamped => state.checkers.event(self.process, event),
+                Event::LocalEntry(entry) => {
+                    state.checkers.versions.signed(entry);
+                    Ok(())
+                }
+                event => state.checkers.bounds.event(self.process, event),
             };
             check(state, checked);
         });
@@ -39,9 +44,17 @@ impl Tap for Recorder {
     fn action(&self, _: Now, action: &Action) {
         self.kernel.with(|state| {
             state.trace.action(state.now, self.process.host, action);
+            let (now, process) = (state.now, self.process);
             let checked = match action {
-                Action::Deliver(_) if !state.options.stamped => Ok(()),
-                action => state.checkers.action(self.process, action),
+                action if state.options.stamped => state.checkers.action(now, process, action),
+                Action::Catalog(Change::Entry { entry, .. }) => {
+                    state.checkers.versions.seen(process, entry)
+                }
+                Action::Catalog(Change::Gone { peer, .. }) => {
+                    state.checkers.versions.gone(process, *peer);
+                    Ok(())
+                }
+                action => state.checkers.bounds.action(process, action),
             };
             check(state, checked);
         });

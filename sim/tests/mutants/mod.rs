@@ -63,12 +63,11 @@ impl Runtime for Mutated {
 }
 
 /// Starts nodes on a mutated runtime; which one, the host's name says.
-enum Bad {}
+#[derive(Default)]
+struct Bad;
 
 impl Launch for Bad {
-    type Network = Network;
-
-    fn launch(config: Config) -> Result<Network, mosaik_driver::Error> {
+    fn launch(self, config: Config) -> Result<Network, mosaik_driver::Error> {
         let host = Host::current();
         let mutant = match &*host.name() {
             "clock" => Mutant::RealClock,
