@@ -39,6 +39,9 @@
 //! **Randomness** comes from labelled forks of [`mosaik_proto::rng::Rng`], so that a draw more in
 //! one place does not shift the others. There are no unordered maps.
 //!
+//! **Two levels.** All of this is level 1. [`level2`] runs the real event loop, pumps and handles, and
+//! programs of yours, in the same network under the same faults.
+//!
 //! **What the model leaves out** is listed in `docs/simulator.md`.
 //!
 //! # Example

@@ -11,6 +11,8 @@ use crate::{command, finding::Finding};
 const BUILD: &str = "build --release --locked -p mosaik-sim";
 /// Runs the seeds below a number, which follows.
 const FAULTS: [&str; 8] = ["run", "--release", "-q", "-p", "mosaik-sim", "--", "faults", "--seeds"];
+/// Runs the real loop and handles.
+const DRIVERS: &str = "run --release -q -p mosaik-sim -- --level 2 --seeds 60";
 /// The first run; it tells how many seeds fit the time.
 const PROBE: u64 = 20;
 
@@ -19,6 +21,10 @@ pub(crate) fn sim(root: &Path, time: Duration) -> Vec<Finding> {
     let built = command::cargo(root, BUILD);
     if !built.is_empty() {
         return built;
+    }
+    let drivers = command::cargo(root, DRIVERS);
+    if !drivers.is_empty() {
+        return drivers;
     }
     let begin = Instant::now();
     if let Err(finding) = seeds(root, PROBE, time) {

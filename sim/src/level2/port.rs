@@ -89,7 +89,7 @@ impl Port {
     /// Takes an event of the network.
     pub(super) fn tell(&mut self, event: Event) -> Told {
         match event {
-            Event::LinkUp { link, peer, side, rtt } => return self.link_up(link, peer, side, rtt),
+            Event::LinkUp { link, peer, side, rtt } => self.link_up(link, peer, side, rtt),
             Event::DialFailed { peer, reason } => (self.dialled(peer, Err(reason)).0, None),
             Event::LinkRtt { link, rtt } => {
                 if let Some(port) = self.links.get_mut(&link) {
