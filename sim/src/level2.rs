@@ -7,7 +7,7 @@
 //! timer, a fault. [`SimRuntime`] and [`SimTransport`] are to `mosaik-driver` what a real runtime and
 //! QUIC are, so what runs is the driver itself: its loop, its pumps, its handles, and whatever is
 //! built on them. The network, the clocks, the faults and the checkers are those of level 1
-//! ([`net`](crate::net), [`Clock`](crate::Clock), [`Fault`], [`checkers`](crate::checkers)), where a
+//! ([`net`], [`Clock`], [`Fault`], [`checkers`](crate::checkers)), where a
 //! channel is two directions that end one by one, and bytes are credited when they are read.
 //!
 //! Programs run on hosts: [`World::spawn_node`] takes the program of a host, an `async` function of

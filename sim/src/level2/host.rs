@@ -139,7 +139,7 @@ impl Host {
     }
 
     /// The runtime and the transport for a node on this host, for programs that start the event loop
-    /// by themselves. Give the configuration to [`watched`](Self::watched) then.
+    /// by themselves. They go to [`start`](Self::start) then.
     ///
     /// # Errors
     /// If a node is running here.
