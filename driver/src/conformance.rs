@@ -18,12 +18,15 @@
 //! Nothing sleeps in order to wait: a scenario waits for what it wants to see, by the runtime's own
 //! clock no longer than [`Bench::LIMIT`].
 //!
-//! [`Tap`] shows the events and actions of a node as they happen.
+//! [`Tap`] shows the events and actions of a node as they happen. By it the [`scripts`] compare what a
+//! node asks for on this runtime with what it asks for on every other, line by line.
 
 mod bench;
 mod clock;
 pub mod scenarios;
+pub mod scripts;
 mod tap;
+mod transcript;
 mod wires;
 
 use std::future::Future;
@@ -86,7 +89,21 @@ macro_rules! conformance {
             node_02_shutdown_with_work_in_flight
             link_12_dropped_networks
         }
+        $crate::conformance! { @scripts $harness;
+            script_connect
+            script_news
+            script_consume
+            script_produce
+            script_departure
+            script_shutdown
+        }
     };
+    (@scripts $harness:ty; $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            $crate::conformance::run::<$harness, _>($crate::conformance::scripts::$name);
+        }
+    )*};
     (@$harness:ty; $($name:ident)*) => {$(
         #[test]
         fn $name() {

@@ -31,23 +31,23 @@ use crate::{
 };
 
 /// The stream of numbers that most scenarios use.
-fn numbers() -> StreamDef<u64> {
+pub(super) fn numbers() -> StreamDef<u64> {
     StreamDef::with_stream_id(StreamId::hash(b"numbers"))
 }
 
 /// Both learn of each other, over a link that `a` dials.
-async fn meet<H: Harness>(bench: &Bench<H>, a: &Network, b: &Network) {
+pub(super) async fn meet<H: Harness>(bench: &Bench<H>, a: &Network, b: &Network) {
     let met = bench.soon(a.discovery().sync_with(b.local().addr())).await;
     assert_eq!(met, Ok(()), "two nodes meet");
 }
 
 /// True if `a` knows `b`, by a signed entry.
-fn knows(a: &Network, b: &Network) -> bool {
+pub(super) fn knows(a: &Network, b: &Network) -> bool {
     a.discovery().catalog().get_signed(&b.local().id()).is_some()
 }
 
 /// A producer and a consumer of [`numbers`] that are connected.
-async fn subscribed<H: Harness>(
+pub(super) async fn subscribed<H: Harness>(
     bench: &Bench<H>,
     producer: &Producer<u64>,
     consumer: &Consumer<u64>,
@@ -57,7 +57,11 @@ async fn subscribed<H: Harness>(
 }
 
 /// Takes this many items and returns them.
-async fn take<H: Harness>(bench: &Bench<H>, consumer: &mut Consumer<u64>, items: u64) -> Vec<u64> {
+pub(super) async fn take<H: Harness>(
+    bench: &Bench<H>,
+    consumer: &mut Consumer<u64>,
+    items: u64,
+) -> Vec<u64> {
     let mut taken = Vec::new();
     for _ in 0..items {
         taken.extend(bench.soon(consumer.recv()).await);

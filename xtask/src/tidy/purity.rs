@@ -96,7 +96,12 @@ fn host_functions(file: &RustFile<'_>) -> Vec<String> {
 
 /// Who may take actions apart: one place for all our drivers, and the example of a driver that is
 /// none of ours (`docs/write-your-own-driver.md`).
-const EXECUTORS: [&str; 2] = ["driver/src/task/execute", "examples/custom_driver.rs"];
+const EXECUTORS: [&str; 3] = [
+    "driver/src/task/execute",
+    // Writes them down.
+    "driver/src/conformance/transcript.rs",
+    "examples/custom_driver.rs",
+];
 
 /// Actions are carried out in one place for all drivers.
 fn reads_no_actions(path: &str) -> bool {
