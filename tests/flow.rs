@@ -51,6 +51,7 @@ async fn a_slow_reader_is_not_cut_off() -> anyhow::Result<()> {
     let producer = n0.streams().producer::<Data2>().with_lag_timeout(lag).build()?;
     let mut consumer = n1.streams().consumer::<Data2>().with_window(4, 1_000).build();
     soon(producer.when().subscribed()).await;
+    let mut told = producer.events();
     let sending = tokio::spawn({
         let producer = producer.clone();
         async move {
@@ -64,7 +65,42 @@ async fn a_slow_reader_is_not_cut_off() -> anyhow::Result<()> {
         assert_eq!(soon(consumer.next()).await, Some(Data2(n)));
     }
     soon(sending).await?;
+    assert!(!was_cut_off(&mut told));
     Ok(())
+}
+
+/// Nor is one that takes its time over every item of a batch that came as a whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_of_a_large_batch_is_not_cut_off() -> anyhow::Result<()> {
+    let [n0, n1] = nodes().await;
+    let lag = Duration::from_secs(2);
+    let producer = n0.streams().producer::<Data2>().with_lag_timeout(lag).build()?;
+    let mut consumer = n1.streams().consumer::<Data2>().with_window(64, 100_000).build();
+    soon(producer.when().subscribed()).await;
+    let mut told = producer.events();
+    let sending = tokio::spawn({
+        let producer = producer.clone();
+        async move {
+            for n in 0..200 {
+                producer.send(Data2(n)).await.expect("sent");
+            }
+        }
+    });
+    for n in 0..200 {
+        // A quarter of the window takes longer than the lag timeout.
+        let pause = if n < 20 { 250 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        assert_eq!(soon(consumer.next()).await, Some(Data2(n)));
+    }
+    soon(sending).await?;
+    assert!(!was_cut_off(&mut told));
+    Ok(())
+}
+
+/// True if one of the events tells that a subscription ended.
+fn was_cut_off(events: &mut Events<StreamEvent>) -> bool {
+    std::iter::from_fn(|| events.try_recv().ok().flatten())
+        .any(|event| matches!(event, StreamEvent::Disconnected { .. }))
 }
 
 /// Who does not read at all is cut off, and the others go on.

@@ -63,6 +63,9 @@ const LOOK_EVERY: usize = 8;
 const BATCHES: usize = 4;
 /// Time for the transport to say its goodbyes, after the node said its own.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(500);
+/// What an application took is reported at least this often while there is more for it to take:
+/// well within a producer's lag timeout, however slow the application.
+const REPORT_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 /// How often a link in use is asked for its round-trip time.
 const RTT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -151,6 +154,8 @@ struct Task<R: Runtime, T> {
     /// Of each stream one of them, to count what is sent.
     sending: BTreeMap<StreamId, Arc<ProducerCell>>,
     consumers: BTreeMap<ConsumerId, Arc<ConsumerCell>>,
+    /// When consumers are asked what was taken; `None` while nothing waits for them.
+    report_at: Option<Instant>,
     /// What the present step changes for handles: applied together at its end.
     changes: BTreeMap<Owner, Vec<Change>>,
     books: Books,
@@ -187,6 +192,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             producers: BTreeMap::new(),
             sending: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            report_at: None,
             changes: BTreeMap::new(),
             publication: Some(books.publish(record.clone())),
             record,
@@ -430,9 +436,29 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         });
     }
 
-    /// Arms the timer for the node's deadline. True if it fired or the deadline has passed.
+    /// Tells the core what slow applications took, and looks again later if they are not done.
+    fn report(&mut self) {
+        self.report_at = None;
+        for cell in self.consumers.values().filter(|cell| cell.has_backlog()) {
+            self.report_at = Some(self.now.mono + REPORT_EVERY);
+            cell.report(&mut self.events);
+        }
+        self.feed();
+    }
+
+    /// Does what is due by the clock.
+    fn on_clock(&mut self) {
+        if self.node.deadline().is_some_and(|at| at <= self.now.mono) {
+            self.step(node::Event::Timeout);
+        }
+        if self.report_at.is_some_and(|at| at <= self.now.mono) {
+            self.report();
+        }
+    }
+
+    /// Arms the timer for what comes next. True if it fired or the moment has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.node.deadline();
+        let deadline = self.node.deadline().into_iter().chain(self.report_at).min();
         if deadline != self.armed {
             self.armed = deadline;
             self.timer.arm(deadline);
@@ -476,9 +502,7 @@ impl<R: Runtime, T: Transport> Future for Task<R, T> {
             if looked.is_none_or(|at| turn - at >= LOOK_EVERY) {
                 this.now = this.runtime.now();
                 looked = Some(turn);
-                if this.node.deadline().is_some_and(|at| at <= this.now.mono) {
-                    this.step(node::Event::Timeout);
-                }
+                this.on_clock();
             }
             match this.shared.inbox.pop() {
                 Some(source) => this.turn(source),

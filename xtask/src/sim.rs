@@ -9,14 +9,17 @@ use crate::{command, finding::Finding};
 
 /// Builds the simulator, so that building is not timed.
 const BUILD: &str = "build --release --locked -p mosaik-sim";
-/// Runs the seeds below a number, which follows.
-const FAULTS: [&str; 8] = ["run", "--release", "-q", "-p", "mosaik-sim", "--", "faults", "--seeds"];
+/// Runs seeds; which ones follows.
+const FAULTS: [&str; 7] = ["run", "--release", "-q", "-p", "mosaik-sim", "--", "faults"];
 /// Runs the real loop and handles.
 const DRIVERS: &str = "run --release -q -p mosaik-sim -- --level 2 --seeds 60";
-/// The first run; it tells how many seeds fit the time.
-const PROBE: u64 = 20;
+/// Seeds of the first run; it tells how many fit the next.
+const FIRST: u64 = 20;
+/// A run that takes this many times what it should, hangs.
+const PATIENCE: u32 = 10;
 
-/// Runs a few seeds, then as many as should fit the rest of the time.
+/// Runs seeds in turn, a quarter of the time that is left at once: a machine that slows down gets
+/// fewer of them, and no false alarm.
 pub(crate) fn sim(root: &Path, time: Duration) -> Vec<Finding> {
     let built = command::cargo(root, BUILD);
     if !built.is_empty() {
@@ -27,29 +30,33 @@ pub(crate) fn sim(root: &Path, time: Duration) -> Vec<Finding> {
         return drivers;
     }
     let begin = Instant::now();
-    if let Err(finding) = seeds(root, PROBE, time) {
-        return vec![finding];
-    }
-    let probe = begin.elapsed();
-    let rest = time.saturating_sub(probe);
-    match fitting(probe, rest) {
-        Some(count) => seeds(root, count, rest).err().into_iter().collect(),
-        None => Vec::new(),
+    let (mut first, mut count) = (1, FIRST);
+    loop {
+        let start = Instant::now();
+        if let Err(finding) = seeds(root, first, count, time * PATIENCE) {
+            return vec![finding];
+        }
+        let rest = time.saturating_sub(begin.elapsed());
+        first += count;
+        match fitting(count, start.elapsed(), rest) {
+            Some(next) => count = next,
+            None => return Vec::new(),
+        }
     }
 }
 
-/// How many seeds should take two thirds of `rest`; `None` if that is no more than were run.
-///
-/// Two thirds, because later seeds may be slower, and running out of time is a finding.
-fn fitting(probe: Duration, rest: Duration) -> Option<u64> {
-    let each = (probe.as_micros() / u128::from(PROBE)).max(1);
-    let count = u64::try_from(rest.as_micros() * 2 / 3 / each).ok()?;
-    (count > PROBE).then_some(count)
+/// How many seeds should take a quarter of `rest`, if `count` took `took`; `None` if it is not worth
+/// another run.
+fn fitting(count: u64, took: Duration, rest: Duration) -> Option<u64> {
+    let each = (took.as_micros() / u128::from(count)).max(1);
+    let next = u64::try_from(rest.as_micros() / 4 / each).ok()?;
+    (next >= FIRST).then_some(next)
 }
 
-fn seeds(root: &Path, count: u64, limit: Duration) -> Result<(), Finding> {
-    let count = count.to_string();
-    let args: Vec<&str> = FAULTS.into_iter().chain([&*count]).collect();
+fn seeds(root: &Path, first: u64, count: u64, limit: Duration) -> Result<(), Finding> {
+    let (first, count) = (first.to_string(), count.to_string());
+    let which = ["--first", &*first, "--seeds", &*count];
+    let args: Vec<&str> = FAULTS.into_iter().chain(which).collect();
     let printed = command::capture_within(root, "cargo", &args, limit)?;
     let last = printed.lines().rev().take(5).collect::<Vec<_>>();
     last.iter().rev().for_each(|line| println!("{line}"));
@@ -63,9 +70,10 @@ mod tests {
     #[test]
     fn as_many_seeds_as_fit() {
         let second = Duration::from_secs(1);
-        assert_eq!(fitting(second, 30 * second), Some(400));
-        assert_eq!(fitting(second, second), None);
-        assert_eq!(fitting(second, Duration::ZERO), None);
-        assert!(fitting(Duration::ZERO, second).is_some());
+        assert_eq!(fitting(20, second, 40 * second), Some(200));
+        assert_eq!(fitting(200, 20 * second, 40 * second), Some(100));
+        assert_eq!(fitting(20, second, second), None);
+        assert_eq!(fitting(20, second, Duration::ZERO), None);
+        assert!(fitting(20, Duration::ZERO, second).is_some());
     }
 }

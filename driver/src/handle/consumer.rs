@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +15,6 @@ use mosaik_proto::{
     ids::{ConsumerId, StreamId, SubscriptionId},
     node,
     streams::{ConsumerConfig, Delivery, item},
-    time::Instant,
 };
 
 use super::{
@@ -29,12 +27,6 @@ use crate::{
     sync::{broadcast::Events, cell::lock},
     task::inbox::{Queued, Source},
 };
-
-/// What a slow application took is reported at least this often while it takes anything: well
-/// within a producer's lag timeout.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
-/// Items between two looks at the clock within a batch.
-const LOOK_EVERY: u64 = 32;
 
 /// Subscriptions whose tallies are kept in any case.
 const TALLIES: usize = 4_096;
@@ -57,6 +49,8 @@ struct Lane {
     counted: (u64, u64),
     /// Whose batch was given out last.
     open: Option<SubscriptionId>,
+    /// Items that were delivered in all.
+    delivered: u64,
     waker: Option<Waker>,
     announced: bool,
     dropped: bool,
@@ -110,29 +104,52 @@ impl ConsumerCell {
             let config = self.config.clone();
             events.push_back(node::Event::OpenConsumer { consumer, config });
         }
-        for (subscription, tally) in &mut lane.tallies {
-            if tally.items > tally.reported_items {
-                tally.reported_items = tally.items;
-                tally.reported_bytes = tally.bytes;
-                let (subscription, items, bytes) = (*subscription, tally.items, tally.bytes);
-                events.push_back(node::Event::Consumed { consumer, subscription, items, bytes });
-            }
-        }
+        self.progress(&mut lane, events);
         if lane.dropped && !lane.closed_told {
             lane.closed_told = true;
             events.push_back(node::Event::CloseConsumer(consumer));
         }
     }
 
+    /// What the application took since the core was told last.
+    pub(crate) fn report(&self, events: &mut VecDeque<node::Event>) {
+        self.progress(&mut lock(&self.lane), events);
+    }
+
+    fn progress(&self, lane: &mut Lane, events: &mut VecDeque<node::Event>) {
+        // Of a batch that is being taken apart the items so far count as well.
+        let (open, counted) = (lane.open, lane.counted);
+        for (subscription, tally) in &mut lane.tallies {
+            let (mut items, mut bytes) = (tally.items, tally.bytes);
+            if open == Some(*subscription) {
+                items += self.taken.datums().saturating_sub(counted.0);
+                bytes += self.taken.bytes().saturating_sub(counted.1);
+            }
+            if items > tally.reported_items {
+                tally.reported_items = items;
+                tally.reported_bytes = bytes;
+                let (consumer, subscription) = (self.id, *subscription);
+                events.push_back(node::Event::Consumed { consumer, subscription, items, bytes });
+            }
+        }
+    }
+
     pub(crate) fn deliver(&self, delivery: Delivery) {
         let waker = {
             let mut lane = lock(&self.lane);
+            lane.delivered += u64::from(delivery.items);
             lane.batches.push_back(delivery);
             lane.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// True while the application has not taken everything that was delivered.
+    pub(crate) fn has_backlog(&self) -> bool {
+        let lane = lock(&self.lane);
+        !lane.dropped && lane.delivered > self.taken.datums()
     }
 
     /// A subscription is not listed any more. Its tally stays: the core may resume it, and counts in
@@ -168,29 +185,25 @@ impl ConsumerCell {
 
     // --- the handle's side -----------------------------------------------------------------
 
-    /// Adds to the tally of a subscription; true if the core should hear of it. Who took everything
-    /// that arrived is never overdue: no producer waits for less than a quarter of a window.
-    fn count(
-        &self,
-        subscription: SubscriptionId,
-        items: u64,
-        bytes: u64,
-        overdue: impl FnOnce() -> bool,
-    ) -> bool {
+    /// Adds to the tally of a subscription; true if the core should hear of it now and not when the
+    /// loop looks next.
+    fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64) -> bool {
         let mut lane = lock(&self.lane);
         lane.counted = (lane.counted.0 + items, lane.counted.1 + bytes);
         let tally = lane.tallies.entry(subscription).or_default();
         tally.items += items;
         tally.bytes += bytes;
-        tally.items - tally.reported_items >= self.config.window_items.div_ceil(4)
-            || tally.bytes - tally.reported_bytes >= self.config.window_bytes.div_ceil(4)
-            || !lane.batches.is_empty() && overdue()
+        // What the loop reported of an open batch may be ahead of what is counted here.
+        tally.items.saturating_sub(tally.reported_items) >= self.config.window_items.div_ceil(4)
+            || tally.bytes.saturating_sub(tally.reported_bytes)
+                >= self.config.window_bytes.div_ceil(4)
     }
 
     fn next_batch(&self, cx: Option<&mut Context<'_>>) -> Poll<Option<Delivery>> {
         let mut lane = lock(&self.lane);
         if let Some(batch) = lane.batches.pop_front() {
             lane.open = Some(batch.subscription);
+            lane.tallies.entry(batch.subscription).or_default();
             return Poll::Ready(Some(batch));
         }
         if lane.ended {
@@ -240,8 +253,6 @@ pub struct Consumer<D: Datum> {
     when: When,
     stats: Stats,
     open: Option<Open>,
-    /// When the core was last told what was taken.
-    reported: Instant,
     finished: bool,
     datum: PhantomData<fn() -> D>,
 }
@@ -249,18 +260,8 @@ pub struct Consumer<D: Datum> {
 impl<D: Datum> Consumer<D> {
     pub(crate) fn of(cell: Arc<ConsumerCell>, shared: Arc<Shared>) -> Self {
         let when = When::new(Arc::clone(&cell.channels.status));
-        let now = shared.clock.now().mono;
         let stats = cell.taken.clone();
-        Self {
-            cell,
-            shared,
-            when,
-            stats,
-            open: None,
-            reported: now,
-            finished: false,
-            datum: PhantomData,
-        }
+        Self { cell, shared, when, stats, open: None, finished: false, datum: PhantomData }
     }
 
     /// The stream.
@@ -383,38 +384,28 @@ impl<D: Datum> Consumer<D> {
         Some(D::decode(&open.data[start..open.at]))
     }
 
-    /// Counts what was taken: at the end of a batch; in its middle a quarter of the window, or
-    /// what a slow application took within [`REPORT_EVERY`].
+    /// Counts what was taken: at the end of a batch, and in its middle a quarter of the window. What a
+    /// slow application took of a batch the loop sees for itself.
     fn settle(&mut self, finished: bool) {
         let Some(open) = &mut self.open else { return };
         let config = &self.cell.config;
         let much = open.items >= config.window_items.div_ceil(4)
             || open.bytes >= config.window_bytes.div_ceil(4);
         let done = finished || open.at == open.data.len();
-        let look = done || open.items.is_multiple_of(LOOK_EVERY);
-        if !(much || look) {
+        if !(much || done) {
             return;
         }
-        let clock = &self.shared.clock;
-        let overdue = || clock.now().mono.since(self.reported) >= REPORT_EVERY;
-        // In the middle of a batch there is more to take.
-        let late = !(much || done) && overdue();
-        if !(much || done || late) || open.items == 0 {
-            if done {
-                self.open = None;
-            }
-            return;
-        }
-        self.cell.channels.metrics.taken(open.items, open.bytes);
-        let worth = self.cell.count(open.subscription, open.items, open.bytes, overdue) || late;
+        let (subscription, items, bytes) = (open.subscription, open.items, open.bytes);
         open.items = 0;
         open.bytes = 0;
         if done {
             self.open = None;
         }
-        if worth {
-            self.reported = clock.now().mono;
-            self.cell.announce(&self.shared);
+        if items > 0 {
+            self.cell.channels.metrics.taken(items, bytes);
+            if self.cell.count(subscription, items, bytes) {
+                self.cell.announce(&self.shared);
+            }
         }
     }
 }
@@ -474,10 +465,10 @@ mod tests {
         let cell = ConsumerCell::new(ConsumerId(1), ConsumerConfig::new(stream), channels);
         let subscription = SubscriptionId(7);
         let mut events = VecDeque::new();
-        cell.count(subscription, 3, 30, || true);
+        cell.count(subscription, 3, 30);
         cell.take(&mut events);
         cell.unlisted(subscription);
-        cell.count(subscription, 2, 20, || true);
+        cell.count(subscription, 2, 20);
         cell.take(&mut events);
         let totals: Vec<_> = events
             .iter()
@@ -487,5 +478,37 @@ mod tests {
             })
             .collect();
         assert_eq!(totals, [(3, 30), (5, 50)]);
+    }
+
+    /// However slow the application: what it took of the batch in its hands is reported, once.
+    #[test]
+    fn an_open_batch_is_reported_item_by_item() {
+        let stream = StreamId::zero();
+        let metrics = NodeMetrics::new(&NetworkId::zero()).stream(&stream, false);
+        let me = PeerId::from_bytes([1; 32]);
+        let channels = Channels::new(stream, me, false, Clock::new(Now::default), metrics);
+        let (consumer, subscription) = (ConsumerId(1), SubscriptionId(7));
+        let cell = ConsumerCell::new(consumer, ConsumerConfig::new(stream), channels);
+        let data = Bytes::from_static(b"\0\x01a\0\x01b\0\x01c");
+        cell.deliver(Delivery { consumer, subscription, first: 0, items: 3, data });
+        assert!(cell.next_batch(None).is_ready() && cell.has_backlog());
+        let mut events = VecDeque::new();
+        let mut told = |cell: &ConsumerCell| {
+            cell.report(&mut events);
+            events
+                .drain(..)
+                .map(|event| match event {
+                    node::Event::Consumed { items, bytes, .. } => (items, bytes),
+                    other => panic!("{other:?}"),
+                })
+                .collect::<Vec<_>>()
+        };
+        cell.taken.add(1, 1);
+        assert_eq!(told(&cell), [(1, 1)]);
+        assert_eq!(told(&cell), []);
+        cell.taken.add(2, 2);
+        assert_eq!(told(&cell), [(3, 3)]);
+        assert!(!cell.count(subscription, 3, 3) && !cell.has_backlog());
+        assert_eq!(told(&cell), [], "what was counted afterwards was told before");
     }
 }

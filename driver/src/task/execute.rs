@@ -12,7 +12,7 @@ use mosaik_proto::{
     wire::CloseCode,
 };
 
-use super::{Channel, Task};
+use super::{Channel, REPORT_EVERY, Task};
 use crate::{
     discovery::Event, handle::channels::Channels, metrics::EntryRefusal, runtime::Runtime,
     transport::Transport,
@@ -45,6 +45,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             Action::Deliver(delivery) => {
                 if let Some(cell) = self.consumers.get(&delivery.consumer) {
                     cell.deliver(delivery);
+                    self.report_at.get_or_insert(self.now.mono + REPORT_EVERY);
                 }
             }
             Action::Window { producer, items, bytes } => {
