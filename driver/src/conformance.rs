@@ -80,6 +80,7 @@ macro_rules! conformance {
             disc_12_sync
             disc_35_departure
             disc_31_a_lost_peer_comes_back
+            str_04_given_up_anywhere
             str_05_back_pressure
             str_09_reconnect_and_resume
             str_10_predicates

@@ -1,5 +1,6 @@
 //! The scenarios. Each is an `async fn` over a [`Bench`]; its name begins with its rule.
 
+mod cancel;
 mod discovery;
 mod ends;
 mod links;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use mosaik_proto::ids::StreamId;
 
 pub use self::{
+    cancel::str_04_given_up_anywhere,
     discovery::{disc_12_sync, disc_31_a_lost_peer_comes_back, disc_35_departure},
     ends::{
         link_12_dropped_networks, node_02_shutdown_with_work_in_flight, str_13_a_thousand_handles,
