@@ -92,6 +92,7 @@ macro_rules! conformance {
         }
         $crate::conformance! { @scripts $harness;
             script_connect
+            script_foreign
             script_news
             script_consume
             script_produce

@@ -294,20 +294,22 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             }
         }
         if let Some(reason) = news.down {
-            self.drop_link(slot.id);
+            self.drop_link(slot.id, CloseCode::CANCELLED);
             self.step(node::Event::LinkDown { link: slot.id, reason });
         }
     }
 
-    /// Forgets a link and its channels; their pumps end.
-    fn drop_link(&mut self, link: LinkId) {
+    /// Forgets a link and its channels; their pumps end. A code that says why must be theirs too: the
+    /// other end may see the end of a channel first.
+    fn drop_link(&mut self, link: LinkId, code: CloseCode) {
+        let code = if channel::graceful(code) { CloseCode::CANCELLED } else { code };
         self.links.remove(&link);
         let all = (link, ChannelId(0))..=(link, ChannelId(u64::MAX));
         let channels: Vec<_> = self.of_link.range(all).map(|(_, channel)| *channel).collect();
         for id in channels {
             let Some(channel) = self.drop_channel(id) else { continue };
             // An idle pump does not notice the end of its link.
-            channel.close(CloseCode::CANCELLED);
+            channel.close(code);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use mosaik_proto::ids::Tag;
+use mosaik_proto::{Digest, ids::Tag};
 
 use super::{
     Bench, Harness, NodeOptions,
@@ -28,20 +28,21 @@ struct Stage<H: Harness> {
 }
 
 impl<H: Harness> Stage<H> {
-    fn new(bench: Bench<H>) -> Self {
+    fn new(bench: Bench<H>, foreign: bool) -> Self {
         let transcripts = [Arc::<Transcript>::default(), Arc::default()];
         let options = |which: usize| {
             let tap: Arc<Transcript> = Arc::clone(&transcripts[which]);
             NodeOptions { tap: Some(tap), ..NodeOptions::default() }
         };
         let me = bench.node_with("me", options(0));
-        let other = bench.node_with("other", options(1));
+        let network = foreign.then(|| Digest::hash(b"foreign"));
+        let other = bench.node_with("other", NodeOptions { network, ..options(1) });
         Self { bench, transcripts, me, other }
     }
 
     /// Two nodes that know each other.
     async fn met(bench: Bench<H>) -> Self {
-        let stage = Self::new(bench);
+        let stage = Self::new(bench, false);
         stage.step("start").await;
         meet(&stage.bench, &stage.me, &stage.other).await;
         stage.bench.until(|| knows(&stage.other, &stage.me)).await;
@@ -89,6 +90,15 @@ macro_rules! compare {
 /// LINK-02, DISC-10: a hello, a sync.
 pub async fn script_connect<H: Harness>(bench: Bench<H>) {
     compare!(Stage::met(bench).await, "connect");
+}
+
+/// LINK-01, DISC-14: a node of another network says so, however the ends of link and channel overtake
+/// each other.
+pub async fn script_foreign<H: Harness>(bench: Bench<H>) {
+    let stage = Stage::new(bench, true);
+    stage.step("start").await;
+    meet(&stage.bench, &stage.me, &stage.other).await;
+    compare!(stage, "foreign");
 }
 
 /// DISC-20: what each says of itself later.

@@ -321,7 +321,7 @@ impl Channel {
 }
 
 /// An end behind what was written, and not at once.
-fn graceful(code: CloseCode) -> bool {
+pub(super) fn graceful(code: CloseCode) -> bool {
     code == CloseCode::SUCCESS || code == CloseCode::GRACEFUL_SHUTDOWN
 }
 

@@ -82,7 +82,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 if let Some(state) = self.links.get(&link) {
                     state.slot.close(code);
                 }
-                self.drop_link(link);
+                self.drop_link(link, code);
             }
             Action::Raise { above } => self.shared.raise(above),
             Action::Seek => self.seek(),
