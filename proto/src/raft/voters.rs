@@ -76,7 +76,9 @@ impl Voters {
         (1..=limits::VOTERS).contains(&self.len()) && self.0.is_sorted_by(|a, b| a < b)
     }
 
-    /// The highest value that a majority has reached, given the value of each seat; see [`agreed`].
+    /// The highest value that a majority has reached, given the value of each seat.
+    ///
+    /// RAFT-09: exactly half of an even set counts as a majority if every other seat is superseded.
     pub fn agreed(&self, value: impl Fn(&Seat) -> u64, superseded: impl Fn(&Seat) -> bool) -> u64 {
         agreed(self.len(), |at| value(&self.0[at]), |at| superseded(&self.0[at]))
     }
