@@ -11,7 +11,7 @@
 //! 2. `task`: the event loop; `task/execute.rs`, where actions become calls; `task/channel.rs`,
 //!    the pumps.
 //! 3. `handle`: what applications hold; `sync`, the primitives between them and the loop.
-//! 4. [`book`]: how nodes of one host find each other.
+//! 4. [`book`]: how nodes of one host find each other. [`storage`]: what groups keep on disk.
 #![forbid(unsafe_code)]
 
 pub mod book;
@@ -26,6 +26,7 @@ mod one_or_many;
 mod prometheus;
 pub mod quic;
 pub mod runtime;
+pub mod storage;
 mod sync;
 mod task;
 pub mod transport;

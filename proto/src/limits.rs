@@ -183,6 +183,27 @@ pub const LOG_BYTES: u64 = 256 * 1024 * 1024;
 /// Linearizable reads that wait at one member.
 pub const READS: usize = 16 * 1024;
 
+// --- store ------------------------------------------------------------------------------------
+
+/// A log segment on disk ends with the batch that reaches this many bytes.
+pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+/// A segment's file grows in such steps, so that most syncs leave its length alone.
+pub const SEGMENT_STEP: u64 = 64 * 1024;
+/// Bytes that one sync covers; one larger write goes alone.
+pub const STORE_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Tasks that wait for the store's thread.
+pub const STORE_TASKS: usize = 16 * 1024;
+/// Bytes of entries that wait for the store's thread; one larger write may wait alone.
+pub const STORE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of a snapshot that are read, checked and sent as one.
+pub const SNAPSHOT_CHUNK: usize = 256 * 1024;
+/// Seats whose boot number is remembered; beyond it the one that was raised longest ago goes.
+pub const REMEMBERED_BOOTS: usize = 1_024;
+/// How long an idle store leaves its last mark to the operating system before it syncs it.
+pub const STORE_SETTLE: Duration = Duration::from_millis(200);
+/// How long the end of a handle waits for a disk that does not answer.
+pub const STORE_CLOSE: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
