@@ -177,7 +177,7 @@ impl LogStore for Wal {
 
     fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
         let open = self.open.as_mut().ok_or(StoreError::Poisoned)?;
-        let mut writer = open.writing.take().ok_or(StoreError::NoSnapshot(Position::default()))?;
+        let mut writer = open.writing.take().ok_or_else(none_begun)?;
         let result = writer.append(chunk);
         match &result {
             Ok(()) => open.writing = Some(writer),
@@ -188,7 +188,7 @@ impl LogStore for Wal {
 
     fn finish_snapshot(&mut self) -> Result<(), StoreError> {
         let open = self.open.as_mut().ok_or(StoreError::Poisoned)?;
-        let writer = open.writing.take().ok_or(StoreError::NoSnapshot(Position::default()))?;
+        let writer = open.writing.take().ok_or_else(none_begun)?;
         open.staged = Some(writer.finish(&*self.disk)?);
         Ok(())
     }
@@ -411,4 +411,8 @@ pub(super) fn remove(disk: &dyn Disk, name: &str) {
     if let Err(error) = disk.remove(name) {
         tracing::warn!(name, %error, "a file of the store that is not needed stays");
     }
+}
+
+fn none_begun() -> StoreError {
+    StoreError::NoSnapshot(Position::default())
 }
