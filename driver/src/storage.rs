@@ -72,7 +72,7 @@ pub struct Loaded {
     pub stored: Stored,
     /// Bytes of the snapshot; `None` if the base of the log has none.
     pub snapshot: Option<u64>,
-    /// True if it was created now.
+    /// True if no start has used it yet.
     pub fresh: bool,
     /// Bytes that a crash left half-written and that were cut off; nobody was told of them.
     pub cut: u64,

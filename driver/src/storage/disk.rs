@@ -137,7 +137,8 @@ impl Disk for Directory {
             return Ok(());
         }
         fs::create_dir_all(&self.path)?;
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
         let file = options.open(self.path.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -169,8 +170,7 @@ impl Disk for Directory {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let path = self.path.join(name);
-        let options =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
         Ok(Box::new(options.open(path)?))
     }
 

@@ -50,12 +50,11 @@ impl LogStore for InMemoryLogStore {
         if self.failed {
             return Err(StoreError::Poisoned);
         }
-        let fresh = self.contents.is_none();
         let contents = self.contents.get_or_insert_with(|| Contents::at(State::new(fresh_seat())));
         let stored = contents.stored().ok_or(StoreError::Poisoned)?;
         let State { seat, boot, boots, .. } = contents.state.clone();
         let snapshot = self.snapshot.as_ref().map(|kept| kept.bytes.len() as u64);
-        Ok(Loaded { seat, boot, boots, stored, snapshot, fresh, cut: 0 })
+        Ok(Loaded { seat, boot, boots, stored, snapshot, fresh: boot == 0, cut: 0 })
     }
 
     fn raise_boot(&mut self) -> Result<u64, StoreError> {

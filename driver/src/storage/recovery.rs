@@ -27,8 +27,7 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<(Open, Loaded), StoreError> {
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|name| segment::number_of(name, ".wal")).collect();
     numbers.sort_unstable();
-    let fresh = numbers.is_empty();
-    let (contents, mut sealed, active, cut) = if fresh {
+    let (contents, mut sealed, active, cut) = if numbers.is_empty() {
         let seat = fresh_seat();
         (Contents::at(State::new(seat)), VecDeque::new(), found(disk, 1, seat)?, 0)
     } else {
@@ -58,7 +57,7 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<(Open, Loaded), StoreError> {
         boots: state.boots.clone(),
         stored,
         snapshot: state.file.as_ref().map(|file| file.bytes),
-        fresh,
+        fresh: state.boot == 0,
         cut,
     };
     sealed.shrink_to_fit();

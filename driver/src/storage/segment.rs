@@ -36,7 +36,8 @@ pub(super) fn name(number: u64) -> String {
 /// The number in a name that [`name`] makes.
 pub(super) fn number_of(name: &str, ending: &str) -> Option<u64> {
     let digits = name.strip_suffix(ending)?;
-    let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let plain =
+        digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
@@ -94,11 +95,8 @@ impl Header {
         let (count, rest) = page.split_first_chunk::<8>()?;
         let (at, rest) = rest.split_first_chunk::<8>()?;
         let (chain, _) = rest.split_first_chunk::<32>()?;
-        let mark = Mark {
-            count: u64::from_le_bytes(*count),
-            at: u64::from_le_bytes(*at),
-            chain: *chain,
-        };
+        let mark =
+            Mark { count: u64::from_le_bytes(*count), at: u64::from_le_bytes(*at), chain: *chain };
         (self.mark(mark) == page[..MARK + CHECK]).then_some(mark)
     }
 

@@ -84,8 +84,7 @@ impl Writer {
         header.extend_from_slice(&seat.0);
         header.extend_from_slice(&(meta.len() as u32).to_le_bytes());
         let (at, bytes, chunks, buffer) = (0, 0, 0, Vec::new());
-        let mut writer =
-            Self { snapshot, file, number, key, root: key, at, bytes, chunks, buffer };
+        let mut writer = Self { snapshot, file, number, key, root: key, at, bytes, chunks, buffer };
         writer.put(b"header", &header)?;
         writer.put(b"meta", &meta)?;
         Ok(writer)

@@ -295,8 +295,7 @@ impl Open {
     fn roll(&mut self, disk: &dyn Disk) -> Result<(), StoreError> {
         self.active.finish()?;
         let Header { number, seat, .. } = self.active.header;
-        let header =
-            Header { founding: false, number: number + 1, seat, chain: self.active.chain };
+        let header = Header { founding: false, number: number + 1, seat, chain: self.active.chain };
         let next = create(disk, header, &self.state)?;
         self.sealed.push_back((number, self.active.highest));
         self.active = next;

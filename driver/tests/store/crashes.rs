@@ -264,7 +264,10 @@ fn a_batch_that_is_torn_at_every_byte() {
                     reopen(&disk, &possible);
                 } else if bytes[start..end] != after[start..end] {
                     let result = wal(&disk).load();
-                    assert!(matches!(result, Err(StoreError::Damaged { .. })), "{tear}: {result:?}");
+                    assert!(
+                        matches!(result, Err(StoreError::Damaged { .. })),
+                        "{tear}: {result:?}"
+                    );
                 }
             }
         }

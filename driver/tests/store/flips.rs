@@ -1,6 +1,6 @@
 //! Bits that change at rest.
 
-use mosaik_driver::storage::{LogStore, StoreError};
+use mosaik_driver::storage::{Damage, LogStore, StoreError};
 
 use crate::{
     crashes::life,
@@ -43,7 +43,10 @@ fn unnoticed(disk: &SimDisk, model: &Model, mask: impl Fn(usize) -> u8) -> Vec<(
             match store.load() {
                 Ok(loaded) => {
                     let found = found(&mut store, &loaded).unwrap();
-                    assert!(found == *model, "byte {at} of {name} is different, and nobody noticed");
+                    assert!(
+                        found == *model,
+                        "byte {at} of {name} is different, and nobody noticed"
+                    );
                     unnoticed.push((name.clone(), at));
                 }
                 Err(StoreError::Damaged { .. } | StoreError::NewerFormat { .. }) => {}
@@ -75,7 +78,8 @@ fn every_byte_at_rest() {
 #[test]
 fn every_byte_after_a_kill() {
     let (disk, _, model) = store();
-    let (last, bytes) = disk.contents().into_iter().rfind(|(name, _)| name.ends_with(".wal")).unwrap();
+    let (last, bytes) =
+        disk.contents().into_iter().rfind(|(name, _)| name.ends_with(".wal")).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     // Most of the zeros need no try.
     disk.put(&last, bytes[..end + 100].to_vec());
@@ -119,11 +123,44 @@ fn files_that_are_gone_cut_or_grown() {
 #[test]
 fn a_newer_format() {
     let (_, disk, _) = store();
-    let (name, mut bytes) = disk.contents().into_iter().find(|(name, _)| name.ends_with(".wal")).unwrap();
+    let (name, mut bytes) =
+        disk.contents().into_iter().find(|(name, _)| name.ends_with(".wal")).unwrap();
     bytes[8] = 2;
     let check = blake3::derive_key("mosaik store: header", &bytes[..72]);
     bytes[72..88].copy_from_slice(&check[..16]);
     disk.put(&name, bytes);
     let result = wal(&disk).load();
     assert!(matches!(result, Err(StoreError::NewerFormat { version: 2, .. })), "{result:?}");
+}
+
+/// STORE-05: marks of another segment are none.
+#[test]
+fn marks_of_another_segment() {
+    let (_, disk, _) = store();
+    let segments: Vec<_> =
+        disk.contents().into_iter().filter(|(name, _)| name.ends_with(".wal")).collect();
+    let [.., (_, older), (last, newest)] = &segments[..] else { panic!("there are two") };
+    let mut mixed = newest.clone();
+    mixed[4096..12_288].copy_from_slice(&older[4096..12_288]);
+    disk.put(last, mixed);
+    let result = wal(&disk).load();
+    assert!(matches!(result, Err(StoreError::Damaged { damage: Damage::Marks, .. })), "{result:?}");
+}
+
+/// STORE-09: a length that the file does not have ends the log, and nothing is allocated for it.
+#[test]
+fn a_length_that_is_not_there() {
+    let (_, disk, model) = store();
+    let (last, bytes) =
+        disk.contents().into_iter().rfind(|(name, _)| name.ends_with(".wal")).unwrap();
+    for length in [u32::MAX, 1 << 31, 100] {
+        let mut longer = bytes.clone();
+        longer.extend_from_slice(&length.to_le_bytes());
+        longer.extend_from_slice(&[0x85; 60]);
+        disk.put(&last, longer);
+        let mut store = wal(&disk);
+        let loaded = store.load().unwrap();
+        assert_eq!(loaded.cut, 64);
+        assert_eq!(found(&mut store, &loaded).unwrap(), model);
+    }
 }

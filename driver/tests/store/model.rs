@@ -6,9 +6,7 @@ use bytes::Bytes;
 use mosaik_driver::storage::{Loaded, LogStore, StoreError};
 use mosaik_proto::{
     PeerId,
-    raft::{
-        HardState, Kind, LogIndex, Position, Run, Seat, SeatId, Snapshot, Term, Write, sole,
-    },
+    raft::{HardState, Kind, LogIndex, Position, Run, Seat, SeatId, Snapshot, Term, Write, sole},
     streams::item,
 };
 use proptest::prelude::*;
@@ -157,7 +155,10 @@ impl Model {
             Step::Replace { cut, count } => self.replace(*cut, *count),
             Step::Vote { terms } => {
                 let term = Term(self.hard.term.0 + u64::from(*terms));
-                Write { hard: Some(HardState { term, vote: Some(seat(*terms)) }), ..Write::default() }
+                Write {
+                    hard: Some(HardState { term, vote: Some(seat(*terms)) }),
+                    ..Write::default()
+                }
             }
             Step::Reset { ahead, bytes } => {
                 let index = LogIndex(last.index.0 + u64::from(*ahead));

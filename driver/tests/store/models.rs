@@ -33,11 +33,7 @@ pub(crate) fn reopen(disk: &SimDisk, possible: &Possible) -> (Wal, Model) {
     let mut store = wal(disk);
     let loaded = store.load().unwrap_or_else(|error| panic!("{error}"));
     let model = found(&mut store, &loaded).unwrap_or_else(|error| panic!("{error}"));
-    assert!(
-        possible.0.contains(&model),
-        "found {model:#?}\nwhich is none of {:#?}",
-        possible.0
-    );
+    assert!(possible.0.contains(&model), "found {model:#?}\nwhich is none of {:#?}", possible.0);
     (store, model)
 }
 

@@ -42,7 +42,6 @@ struct Inner {
     next_file: u64,
     lock: std::sync::Weak<()>,
     calls: u64,
-    syncs: u64,
     fault: Option<(u64, Fault)>,
     dead: bool,
 }
@@ -103,7 +102,11 @@ impl SimDisk {
     /// The files as a process sees them.
     pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let inner = self.inner();
-        inner.names.iter().map(|(name, file)| (name.clone(), inner.files[file].now.clone())).collect()
+        inner
+            .names
+            .iter()
+            .map(|(name, file)| (name.clone(), inner.files[file].now.clone()))
+            .collect()
     }
 
     /// Puts a file there, durable.
@@ -141,10 +144,6 @@ impl SimDisk {
 
     pub(crate) fn calls(&self) -> u64 {
         self.inner().calls
-    }
-
-    pub(crate) fn syncs(&self) -> u64 {
-        self.inner().syncs
     }
 
     /// True if the fault has happened.
@@ -320,7 +319,6 @@ impl Disk for SimDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut inner = self.whole()?;
-        inner.syncs += 1;
         inner.name_changes.clear();
         inner.durable_names = inner.names.clone();
         Ok(())
@@ -380,7 +378,6 @@ impl DiskFile for Handle {
 
     fn sync(&self) -> io::Result<()> {
         let (mut inner, fault) = self.disk.enter()?;
-        inner.syncs += 1;
         let file = inner.files.get_mut(&self.file).unwrap();
         let changes = take(&mut file.changes);
         if let Some(fault) = fault.filter(|fault| *fault != Fault::Short) {

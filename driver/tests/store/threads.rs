@@ -1,1 +1,278 @@
-//! x
+//! The thread that owns a store: order, group commit, errors, the end.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+};
+
+use mosaik_driver::storage::{
+    InMemoryLogStore, Loaded, LogStore, Report, SnapshotReader, StoreError, StoreThread, Task, Wal,
+};
+use mosaik_proto::{
+    limits,
+    raft::{LogIndex, Position, Seat, Snapshot, Term, Ticket, Write, sole},
+};
+
+use crate::{
+    files::Place,
+    model::{commands, content, seat},
+};
+
+/// Syncs only when told how it ends.
+struct Gated {
+    inner: InMemoryLogStore,
+    syncs: Arc<AtomicUsize>,
+    entered: Sender<()>,
+    gate: Receiver<How>,
+}
+
+enum How {
+    Well,
+    Badly,
+    Panicking,
+}
+
+impl LogStore for Gated {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.inner.load()
+    }
+
+    fn raise_boot(&mut self) -> Result<u64, StoreError> {
+        self.inner.raise_boot()
+    }
+
+    fn remember_boot(&mut self, seat: Seat, boot: u64) -> Result<(), StoreError> {
+        self.inner.remember_boot(seat, boot)
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), StoreError> {
+        self.inner.write(write)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        let _ = self.entered.send(());
+        match self.gate.recv() {
+            Ok(How::Well) => self.inner.sync(),
+            Ok(How::Badly) => {
+                let error = Arc::new(std::io::Error::other("no"));
+                Err(StoreError::Io { doing: "testing", error })
+            }
+            Ok(How::Panicking) => panic!("as the test wants it"),
+            // A disk that never answers.
+            Err(_) => loop {
+                std::thread::park();
+            },
+        }
+    }
+
+    fn begin_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.inner.begin_snapshot(snapshot)
+    }
+
+    fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.inner.snapshot_chunk(chunk)
+    }
+
+    fn finish_snapshot(&mut self) -> Result<(), StoreError> {
+        self.inner.finish_snapshot()
+    }
+
+    fn compact(&mut self, last: Position) -> Result<(), StoreError> {
+        self.inner.compact(last)
+    }
+
+    fn open_snapshot(&mut self) -> Result<Option<Box<dyn SnapshotReader>>, StoreError> {
+        self.inner.open_snapshot()
+    }
+
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        self.inner.wipe()
+    }
+}
+
+struct Rig {
+    thread: StoreThread,
+    reports: Receiver<Report>,
+    syncs: Arc<AtomicUsize>,
+    entered: Receiver<()>,
+    gate: Sender<How>,
+}
+
+fn start(store: impl LogStore) -> (StoreThread, Receiver<Report>) {
+    let (report, reports) = mpsc::channel();
+    let thread = StoreThread::start(Box::new(store), move |it| {
+        let _ = report.send(it);
+    });
+    (thread.unwrap(), reports)
+}
+
+fn gated() -> Rig {
+    let (enter, entered) = mpsc::channel();
+    let (gate, gated) = mpsc::channel();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let inner = InMemoryLogStore::default();
+    let (thread, reports) =
+        start(Gated { inner, syncs: syncs.clone(), entered: enter, gate: gated });
+    assert!(matches!(reports.recv().unwrap(), Report::Loaded(Ok(loaded)) if loaded.boot == 1));
+    Rig { thread, reports, syncs, entered, gate }
+}
+
+fn write(ticket: u64) -> Task {
+    let run = commands(1, ticket, 1, 16);
+    Task::Write(Ticket(ticket), Write { runs: vec![run], ..Write::default() })
+}
+
+fn persisted(reports: &Receiver<Report>) -> Option<u64> {
+    match reports.recv().unwrap() {
+        Report::Persisted(ticket) => Some(ticket.0),
+        Report::PersistFailed { .. } => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// STORE-17: what waits while the disk is busy shares the next sync; reports keep the order.
+#[test]
+fn what_waits_shares_one_sync() {
+    let rig = gated();
+    rig.thread.submit(write(1)).unwrap();
+    rig.entered.recv().unwrap();
+    (2..=500).for_each(|ticket| rig.thread.submit(write(ticket)).unwrap());
+    rig.gate.send(How::Well).unwrap();
+    rig.gate.send(How::Well).unwrap();
+    for ticket in 1..=500 {
+        assert_eq!(persisted(&rig.reports), Some(ticket));
+    }
+    assert_eq!(rig.syncs.load(Ordering::SeqCst), 2);
+}
+
+/// STORE-07 (R51, G40): from a failed sync on every write is refused, and each is told so.
+#[test]
+fn a_failed_sync_is_the_end() {
+    for how in [How::Badly, How::Panicking] {
+        let rig = gated();
+        rig.thread.submit(write(1)).unwrap();
+        rig.entered.recv().unwrap();
+        rig.thread.submit(write(2)).unwrap();
+        rig.gate.send(how).unwrap();
+        rig.gate.send(How::Well).unwrap();
+        assert_eq!((persisted(&rig.reports), persisted(&rig.reports)), (None, None));
+        rig.thread.submit(write(3)).unwrap();
+        assert_eq!(persisted(&rig.reports), None);
+        assert_eq!(rig.syncs.load(Ordering::SeqCst), 1, "it is not tried again");
+        // Empty, it goes on as somebody else.
+        rig.thread.submit(Task::Wipe).unwrap();
+        assert!(matches!(rig.reports.recv().unwrap(), Report::Loaded(Ok(loaded)) if loaded.fresh));
+    }
+}
+
+/// STORE-18: the queue is bounded in tasks and in bytes; what it does not take comes back.
+#[test]
+fn a_full_queue_gives_the_task_back() {
+    let rig = gated();
+    rig.thread.submit(write(1)).unwrap();
+    rig.entered.recv().unwrap();
+    let tasks = limits::STORE_TASKS as u64;
+    (2..2 + tasks).for_each(|ticket| rig.thread.submit(write(ticket)).unwrap());
+    let busy = rig.thread.submit(write(0)).unwrap_err();
+    assert!(matches!(*busy.0, Task::Write(Ticket(0), _)));
+    drop(rig);
+
+    let rig = gated();
+    rig.thread.submit(write(1)).unwrap();
+    rig.entered.recv().unwrap();
+    let large = || Task::SnapshotChunk(vec![0; limits::STORE_QUEUE_BYTES / 2 + 1].into());
+    rig.thread.submit(large()).unwrap();
+    rig.thread.submit(large()).unwrap_err();
+    rig.thread.submit(write(2)).unwrap();
+    rig.gate.send(How::Well).unwrap();
+    rig.gate.send(How::Well).unwrap();
+    assert_eq!((persisted(&rig.reports), persisted(&rig.reports)), (Some(1), Some(2)));
+}
+
+/// STORE-18: a handle that is dropped waits for what it was given; but not for ever.
+#[test]
+fn the_end_writes_what_waits_and_is_bounded() {
+    let place = Place::new();
+    let (thread, reports) = start(Wal::new(&place.0));
+    assert!(matches!(reports.recv().unwrap(), Report::Loaded(Ok(_))));
+    (1..=300).for_each(|ticket| thread.submit(write(ticket)).unwrap());
+    drop(thread);
+    assert_eq!(reports.iter().count(), 300);
+    let loaded = Wal::new(&place.0).load().unwrap();
+    assert_eq!(loaded.stored.runs.len(), 300);
+
+    let Rig { thread, entered, gate, reports, .. } = gated();
+    thread.submit(write(1)).unwrap();
+    entered.recv().unwrap();
+    drop(gate);
+    drop(thread);
+    assert!(reports.try_recv().is_err());
+}
+
+/// Everything that a store can be asked for, through its thread, and a damaged one at the end.
+#[test]
+fn snapshots_boots_and_damage() {
+    let place = Place::new();
+    let (thread, reports) = start(Wal::new(&place.0));
+    let Report::Loaded(Ok(first)) = reports.recv().unwrap() else { panic!("it loads") };
+    let last = Position { term: Term(1), index: LogIndex(2) };
+    let snapshot = Snapshot { last, membership: sole(seat(1)), commands: 2 };
+    let bytes = content(300_000);
+    let tasks = [
+        Task::SnapshotChunk(vec![1].into()),
+        write(1),
+        write(2),
+        write(3),
+        Task::RememberBoot(seat(2), 7),
+        Task::BeginSnapshot(snapshot.clone()),
+        Task::SnapshotChunk(bytes[..200_000].to_vec().into()),
+        Task::SnapshotChunk(bytes[200_000..].to_vec().into()),
+        Task::FinishSnapshot,
+        Task::Compact(last),
+        Task::Compact(last),
+        Task::OpenSnapshot,
+    ];
+    tasks.into_iter().for_each(|task| thread.submit(task).unwrap());
+    let mut seen: Vec<Report> = Vec::new();
+    while !matches!(seen.last(), Some(Report::Opened(_))) {
+        seen.push(reports.recv().unwrap());
+    }
+    let count = |what: fn(&Report) -> bool| seen.iter().filter(|report| what(report)).count();
+    assert_eq!(count(|report| matches!(report, Report::Persisted(_))), 3);
+    assert_eq!(count(|report| matches!(report, Report::Staged(Ok(())))), 1);
+    assert_eq!(count(|report| matches!(report, Report::Compacted(Ok(_)))), 1);
+    let none =
+        |report: &Report| matches!(report, Report::Compacted(Err(StoreError::NoSnapshot(_))));
+    assert_eq!(count(none), 1);
+    let Some(Report::Opened(Ok(Some(reader)))) = seen.pop() else { panic!("there is a snapshot") };
+    assert_eq!((reader.snapshot(), reader.bytes()), (&snapshot, 300_000));
+    assert_eq!(reader.chunk(1).unwrap().unwrap(), bytes[limits::SNAPSHOT_CHUNK..]);
+    thread.submit(write(4)).unwrap();
+    assert_eq!(persisted(&reports), Some(4));
+    drop(thread);
+
+    let (thread, reports) = start(Wal::new(&place.0));
+    let Report::Loaded(Ok(second)) = reports.recv().unwrap() else { panic!("it loads") };
+    assert_eq!((second.seat, first.boot, second.boot), (first.seat, 1, 2));
+    assert_eq!((second.stored.base, second.boots), (snapshot, vec![(seat(2), 7)]));
+    assert_eq!(second.stored.runs, [commands(1, 3, 1, 16), commands(1, 4, 1, 16)]);
+    drop(thread);
+
+    let file = place.0.join("0000000000000001.wal");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[12_500] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (thread, reports) = start(Wal::new(&place.0));
+    let report = reports.recv().unwrap();
+    assert!(matches!(report, Report::Loaded(Err(StoreError::Damaged { .. }))), "{report:?}");
+    thread.submit(write(1)).unwrap();
+    assert_eq!(persisted(&reports), None);
+    thread.submit(Task::Wipe).unwrap();
+    let Report::Loaded(Ok(third)) = reports.recv().unwrap() else { panic!("it loads") };
+    assert!(third.fresh && third.seat != first.seat && third.boot == 1);
+}
