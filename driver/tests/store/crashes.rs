@@ -188,6 +188,29 @@ fn a_short_write_or_read_at_every_call() {
     }
 }
 
+/// STORE-08: a crash at any call of a start, of a store that a failed sync or a crash left behind.
+#[test]
+fn a_crash_at_every_call_of_a_start() {
+    let calls = calls();
+    for (first, fault) in (0..calls).flat_map(|call| [(call, Fault::Io), (call, Fault::Crash)]) {
+        let disk = SimDisk::default();
+        disk.fail_at(first, fault);
+        let (Life { store, possible, .. }, _) = live(disk.view());
+        drop(store);
+        disk.revive();
+        for call in 0.. {
+            let disk = disk.fork();
+            disk.fail_at(call, Fault::Crash);
+            drop(wal(&disk).load());
+            if !disk.has_failed() {
+                break;
+            }
+            disk.crash(&mut Dice(first * 1_000 + call));
+            reopen(&disk, &possible);
+        }
+    }
+}
+
 /// STORE-14: a crash at any call of a wipe leaves a store that is still damaged, or a new one.
 #[test]
 fn a_crash_at_every_call_of_a_wipe() {

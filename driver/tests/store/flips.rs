@@ -6,7 +6,7 @@ use crate::{
     crashes::life,
     model::{Model, Step, found},
     models::wal,
-    sim_disk::SimDisk,
+    sim_disk::{Dice, Fault, SimDisk},
 };
 
 /// A store with several segments and a snapshot: as it is while it is used, and when it was closed.
@@ -16,6 +16,7 @@ fn store() -> (SimDisk, SimDisk, Model) {
     store.load().unwrap();
     let mut model = Model::default();
     let more = [
+        Step::Append { count: 3, size: 20, terms: 0 },
         Step::Compact { before: 1, bytes: 1_000 },
         Step::Append { count: 5, size: 900, terms: 0 },
         Step::Sync,
@@ -27,6 +28,7 @@ fn store() -> (SimDisk, SimDisk, Model) {
     for step in life().iter().chain(&more).filter(|step| !matches!(step, Step::Reopen)) {
         model.step(step, &mut store).unwrap();
     }
+    assert_eq!(model.snapshot.as_ref().unwrap().len(), 1_000);
     let used = disk.image();
     drop(store);
     (used, disk.image(), model)
@@ -162,5 +164,33 @@ fn a_length_that_is_not_there() {
         let loaded = store.load().unwrap();
         assert_eq!(loaded.cut, 64);
         assert_eq!(found(&mut store, &loaded).unwrap(), model);
+    }
+}
+
+/// STORE-04: the mark of the last batch is on disk once another follows, or the store was idle.
+#[test]
+fn an_idle_store_is_settled() {
+    for settle in [false, true] {
+        let disk = SimDisk::default();
+        let mut store = wal(&disk);
+        store.load().unwrap();
+        let mut model = Model::default();
+        model.step(&Step::Append { count: 1, size: 30, terms: 1 }, &mut store).unwrap();
+        store.sync().unwrap();
+        if settle {
+            store.settle().unwrap();
+        }
+        disk.fail_at(0, Fault::Crash);
+        drop(store);
+        disk.lose(0, &mut Dice(0));
+        let (name, bytes) = disk.contents().into_iter().next().unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        disk.flip(&name, end, 1);
+        let result = wal(&disk).load();
+        match result {
+            Err(StoreError::Damaged { .. }) => assert!(settle),
+            Ok(loaded) => assert!(!settle && loaded.cut > 0),
+            Err(other) => panic!("{other}"),
+        }
     }
 }

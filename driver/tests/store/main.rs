@@ -1,5 +1,5 @@
 //! Stores against a model, on a disk that fails in every way it can.
-#![allow(missing_docs)]
+#![expect(clippy::unwrap_used, reason = "also in the helpers of tests")]
 
 mod crashes;
 mod files;

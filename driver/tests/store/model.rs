@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Vote { terms: u8 },
     /// A snapshot of so many bytes, so many entries before the end.
     Compact { before: u8, bytes: u32 },
+    /// The same, of a history that is not that of the log.
+    Disagree { before: u8 },
     /// A snapshot of another history, so many entries ahead.
     Reset { ahead: u8, bytes: u32 },
     /// One that is never used.
@@ -58,6 +60,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1u8..12, 0u8..4).prop_map(|(cut, count)| Step::Replace { cut, count }),
         2 => (0u8..2).prop_map(|terms| Step::Vote { terms }),
         2 => (0u8..8, 0u32..700_000).prop_map(|(before, bytes)| Step::Compact { before, bytes }),
+        1 => (0u8..8).prop_map(|before| Step::Disagree { before }),
         1 => (0u8..20, 0u32..3_000).prop_map(|(ahead, bytes)| Step::Reset { ahead, bytes }),
         1 => (0u32..3_000).prop_map(|bytes| Step::Stage { bytes }),
         1 => Just(Step::Boot),
@@ -170,13 +173,13 @@ impl Model {
                 Write { reset: Some(base), ..Write::default() }
             }
             Step::Compact { before, bytes } => {
-                let Some((base, bytes)) = self.snapshot_before(*before, *bytes) else {
-                    return Ok(Durable::No);
-                };
-                self.compact(base.clone(), bytes.clone());
-                stage(store, &base, &bytes)?;
-                store.compact(base.last)?;
-                return Ok(Durable::Yes);
+                let taken = self.snapshot_before(*before, *bytes);
+                return self.adopt(taken, store);
+            }
+            Step::Disagree { before } => {
+                let mut taken = self.snapshot_before(*before, 10);
+                taken.iter_mut().for_each(|(base, _)| base.last.term = base.last.term.next());
+                return self.adopt(taken, store);
             }
             Step::Stage { bytes } => {
                 stage(store, &self.base, &content(*bytes))?;
@@ -222,6 +225,18 @@ impl Model {
         };
         let hard = Some(HardState { term, vote: None });
         Write { reset: None, truncate: Some(LogIndex(from)), runs, hard }
+    }
+
+    fn adopt(
+        &mut self,
+        taken: Option<(Snapshot, Vec<u8>)>,
+        store: &mut dyn LogStore,
+    ) -> Result<Durable, StoreError> {
+        let Some((base, bytes)) = taken else { return Ok(Durable::No) };
+        self.compact(base.clone(), bytes.clone());
+        stage(store, &base, &bytes)?;
+        store.compact(base.last)?;
+        Ok(Durable::Yes)
     }
 
     fn snapshot_before(&self, before: u8, bytes: u32) -> Option<(Snapshot, Vec<u8>)> {

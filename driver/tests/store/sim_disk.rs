@@ -9,8 +9,8 @@ use std::{
 
 use mosaik_driver::storage::disk::{Disk, DiskFile};
 
-/// What survives a crash in one piece.
-const SECTOR: usize = 512;
+/// What survives a crash in one piece: a sector, or less on a disk that does not keep its word.
+const PIECES: [usize; 2] = [512, 24];
 
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct SimDisk {
     lock: Option<Arc<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inner {
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
@@ -99,6 +99,19 @@ impl SimDisk {
         copy
     }
 
+    /// The process died and the machine goes on: nothing is lost.
+    pub(crate) fn revive(&self) {
+        let mut inner = self.inner();
+        inner.dead = false;
+        inner.fault = None;
+    }
+
+    /// Another disk in the same state, of which as much may get lost.
+    pub(crate) fn fork(&self) -> Self {
+        let inner = Inner { lock: std::sync::Weak::new(), ..self.inner().clone() };
+        Self { inner: Arc::new(Mutex::new(inner)), lock: None }
+    }
+
     /// The files as a process sees them.
     pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let inner = self.inner();
@@ -153,10 +166,16 @@ impl SimDisk {
 
     /// The power fails: of what was not synced, an arbitrary part survives.
     pub(crate) fn crash(&self, dice: &mut Dice) {
-        let mut inner = self.inner();
-        let Inner { files, durable_names, name_changes, names, .. } = &mut *inner;
         // One crash in four loses all of it, one nothing, others a part.
         let odds = [0, 4, 1, 3][dice.roll(4) as usize];
+        self.lose(odds, dice);
+    }
+
+    /// The power fails: of what was not synced, so many parts in four survive.
+    pub(crate) fn lose(&self, odds: u64, dice: &mut Dice) {
+        let mut inner = self.inner();
+        let Inner { files, durable_names, name_changes, names, .. } = &mut *inner;
+        let piece = PIECES[dice.roll(2) as usize];
         let mut survives = || dice.roll(4) < odds;
         for change in take(name_changes) {
             if survives() {
@@ -166,7 +185,7 @@ impl SimDisk {
         *names = durable_names.clone();
         for file in files.values_mut() {
             for change in take(&mut file.changes) {
-                for part in change.sectors() {
+                for part in change.pieces(piece) {
                     if survives() {
                         part.apply(&mut file.durable);
                     }
@@ -248,12 +267,12 @@ impl Change {
     }
 
     /// The parts that survive or not.
-    fn sectors(self) -> Vec<Self> {
+    fn pieces(self, size: usize) -> Vec<Self> {
         match self {
             Self::Write(mut at, mut bytes) => {
                 let mut parts = Vec::new();
                 while !bytes.is_empty() {
-                    let rest = bytes.split_off(bytes.len().min(SECTOR - at % SECTOR));
+                    let rest = bytes.split_off(bytes.len().min(size - at % size));
                     let next = at + bytes.len();
                     parts.push(Self::Write(at, bytes));
                     (at, bytes) = (next, rest);

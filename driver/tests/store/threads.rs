@@ -28,6 +28,7 @@ struct Gated {
     syncs: Arc<AtomicUsize>,
     entered: Sender<()>,
     gate: Receiver<How>,
+    settled: Sender<()>,
 }
 
 enum How {
@@ -90,6 +91,11 @@ impl LogStore for Gated {
         self.inner.open_snapshot()
     }
 
+    fn settle(&mut self) -> Result<(), StoreError> {
+        let _ = self.settled.send(());
+        Ok(())
+    }
+
     fn wipe(&mut self) -> Result<(), StoreError> {
         self.inner.wipe()
     }
@@ -101,6 +107,7 @@ struct Rig {
     syncs: Arc<AtomicUsize>,
     entered: Receiver<()>,
     gate: Sender<How>,
+    settled: Receiver<()>,
 }
 
 fn start(store: impl LogStore) -> (StoreThread, Receiver<Report>) {
@@ -114,12 +121,13 @@ fn start(store: impl LogStore) -> (StoreThread, Receiver<Report>) {
 fn gated() -> Rig {
     let (enter, entered) = mpsc::channel();
     let (gate, gated) = mpsc::channel();
+    let (settle, settled) = mpsc::channel();
     let syncs = Arc::new(AtomicUsize::new(0));
     let inner = InMemoryLogStore::default();
     let (thread, reports) =
-        start(Gated { inner, syncs: syncs.clone(), entered: enter, gate: gated });
+        start(Gated { inner, syncs: syncs.clone(), entered: enter, gate: gated, settled: settle });
     assert!(matches!(reports.recv().unwrap(), Report::Loaded(Ok(loaded)) if loaded.boot == 1));
-    Rig { thread, reports, syncs, entered, gate }
+    Rig { thread, reports, syncs, entered, gate, settled }
 }
 
 fn write(ticket: u64) -> Task {
@@ -148,6 +156,17 @@ fn what_waits_shares_one_sync() {
         assert_eq!(persisted(&rig.reports), Some(ticket));
     }
     assert_eq!(rig.syncs.load(Ordering::SeqCst), 2);
+}
+
+/// STORE-04: a store that has nothing to do is told so, once.
+#[test]
+fn an_idle_thread_settles_its_store() {
+    let rig = gated();
+    rig.settled.recv().unwrap();
+    rig.thread.submit(write(1)).unwrap();
+    rig.gate.send(How::Well).unwrap();
+    assert_eq!(persisted(&rig.reports), Some(1));
+    rig.settled.recv().unwrap();
 }
 
 /// STORE-07 (R51, G40): from a failed sync on every write is refused, and each is told so.
