@@ -194,3 +194,27 @@ fn an_idle_store_is_settled() {
         }
     }
 }
+
+/// STORE-04: a mark that is torn leaves the one before it, which is one batch older and no more.
+#[test]
+fn a_torn_mark_leaves_the_one_before() {
+    let disk = SimDisk::default();
+    let mut store = wal(&disk);
+    store.load().unwrap();
+    let mut model = Model::default();
+    let name = disk.contents().into_keys().next().unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        model.step(&Step::Append { count: 1, size: 30, terms: 0 }, &mut store).unwrap();
+        store.sync().unwrap();
+        ends.push(disk.contents()[&name].iter().rposition(|byte| *byte != 0).unwrap());
+    }
+    let used = disk.image();
+    for slot in [4096, 8192] {
+        let torn = used.image();
+        torn.flip(&name, slot, 1);
+        torn.flip(&name, ends[2], 1);
+        let result = wal(&torn).load();
+        assert!(matches!(result, Err(StoreError::Damaged { .. })), "{result:?}");
+    }
+}
