@@ -23,7 +23,7 @@ impl Chain {
     }
 
     /// With these bytes behind it.
-    pub(super) fn next(&self, parts: [&[u8]; 2]) -> Self {
+    pub(super) fn next<const N: usize>(&self, parts: [&[u8]; N]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         parts.iter().for_each(|part| {
             hasher.update(part);

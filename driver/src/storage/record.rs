@@ -42,6 +42,8 @@ pub(super) const HEAD: usize = 5;
 const END: u8 = 0x80;
 /// Term, first index, count, kind; the entries' bytes follow.
 const RUN_HEAD: usize = 21;
+/// Bytes of entries from which on they are written from where they are.
+const LARGE: usize = 64 * 1024;
 
 impl Record {
     /// The records of a write, in their order. `file` is that of the reset.
@@ -66,30 +68,32 @@ impl Record {
         }
     }
 
-    /// Appends it with its frame, and moves the chain on. Nothing changes if it is too large.
+    /// Appends it with its frame, and moves the chain on. Bytes of entries are not copied if there are
+    /// many: they are given back, and must be written behind the rest.
     pub(super) fn frame(
         &self,
         end: bool,
         chain: &mut Chain,
         into: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<&[u8], StoreError> {
         let start = into.len();
         into.extend_from_slice(&[0; FRAME]);
         self.encode(into);
-        let bytes = into.len() - start - FRAME;
-        let Ok(length) = u32::try_from(bytes) else {
-            into.truncate(start);
-            return Err(StoreError::TooLarge { bytes });
-        };
+        let data: &[u8] = if let Self::Run(run) = self { &run.data } else { &[] };
+        let (copied, rest) = if data.len() < LARGE { (data, &[][..]) } else { (&[][..], data) };
+        into.extend_from_slice(copied);
+        let bytes = into.len() - start - FRAME + rest.len();
+        let length = u32::try_from(bytes).map_err(|_| StoreError::TooLarge { bytes })?;
         let (frame, payload) = into[start..].split_at_mut(FRAME);
         let (head, check) = frame.split_at_mut(HEAD);
         head[..4].copy_from_slice(&length.to_le_bytes());
         head[4] = self.code() | if end { END } else { 0 };
-        *chain = chain.next([head, payload]);
+        *chain = chain.next([head, payload, rest]);
         check.copy_from_slice(&chain.check());
-        Ok(())
+        Ok(rest)
     }
 
+    /// The payload, but for the bytes of entries.
     fn encode(&self, into: &mut Vec<u8>) {
         match self {
             Self::Checkpoint(state) => wire::encode_into(state, into),
@@ -102,7 +106,6 @@ impl Record {
                 into.extend_from_slice(&run.first.0.to_le_bytes());
                 into.extend_from_slice(&run.count.to_le_bytes());
                 into.push(kind_code(run.kind));
-                into.extend_from_slice(&run.data);
             }
             Self::Hard(hard) => wire::encode_into(hard, into),
             Self::Boot(boot) => wire::encode_into(boot, into),

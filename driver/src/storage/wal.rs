@@ -23,6 +23,7 @@ use super::{
 
 /// Framed records are handed to the operating system from this size on.
 const SPILL: usize = 1024 * 1024;
+const WRITING: &str = "writing the log";
 
 /// A store in a directory of its own: survives crashes, and notices when its files were changed.
 ///
@@ -133,7 +134,8 @@ impl LogStore for Wal {
         }
         self.close();
         self.lock()?;
-        let (open, loaded) = recovery::recover(&*self.disk)?;
+        let (mut open, loaded) = recovery::recover(&*self.disk)?;
+        open.sweep(&*self.disk);
         self.open = Some(open);
         Ok(loaded)
     }
@@ -306,31 +308,43 @@ impl Open {
 impl Active {
     fn push(&mut self, record: &Record, end: bool) -> Result<(), StoreError> {
         self.dirty = true;
-        record.frame(end, &mut self.chain, &mut self.buffer)?;
+        let rest = record.frame(end, &mut self.chain, &mut self.buffer)?;
         if let Record::Run(run) = record {
             self.highest = self.highest.max(run.end().index);
         }
-        if self.buffer.len() >= SPILL { self.flush() } else { Ok(()) }
-    }
-
-    /// Hands what is framed to the operating system. The file grows in steps of zeros, so that the
-    /// next syncs need not change its length.
-    fn flush(&mut self) -> Result<(), StoreError> {
-        let end = self.buffer_at + self.buffer.len() as u64;
-        let used = self.buffer.len();
-        if end > self.length {
-            self.length = end.next_multiple_of(limits::SEGMENT_STEP);
-            self.buffer.resize(used + (self.length - end) as usize, 0);
+        if !rest.is_empty() || self.buffer.len() >= SPILL {
+            self.flush()?;
+            write_full(&*self.file, rest, self.buffer_at).map_err(StoreError::io(WRITING))?;
+            self.buffer_at += rest.len() as u64;
+            self.length = self.length.max(self.buffer_at);
         }
-        write_full(&*self.file, &self.buffer, self.buffer_at)
-            .map_err(StoreError::io("writing the log"))?;
-        self.buffer.clear();
-        self.buffer_at = end;
         Ok(())
     }
 
+    /// Hands what is framed to the operating system.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        write_full(&*self.file, &self.buffer, self.buffer_at).map_err(StoreError::io(WRITING))?;
+        self.buffer_at += self.buffer.len() as u64;
+        self.length = self.length.max(self.buffer_at);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The file grows in steps of zeros, so that the syncs of small batches need not change its
+    /// length.
+    fn pad(&mut self) {
+        let end = self.buffer_at + self.buffer.len() as u64;
+        if end > self.length && !self.buffer.is_empty() {
+            let grown = end.next_multiple_of(limits::SEGMENT_STEP);
+            self.buffer.resize(self.buffer.len() + (grown - end) as usize, 0);
+        }
+    }
+
     fn sync(&mut self) -> Result<(), StoreError> {
+        let end = self.buffer_at + self.buffer.len() as u64;
+        self.pad();
         self.flush()?;
+        self.buffer_at = end;
         self.file.sync().map_err(StoreError::io("syncing the log"))?;
         self.dirty = false;
         // STORE-04: it goes to disk with the next sync.
@@ -372,7 +386,8 @@ fn create(disk: &dyn Disk, header: Header, state: &State) -> Result<Active, Stor
     let making = || StoreError::io("beginning a segment");
     let mut records = Vec::new();
     let mut chain = header.chain;
-    Record::Checkpoint(Box::new(state.clone())).frame(true, &mut chain, &mut records)?;
+    let checkpoint = Record::Checkpoint(Box::new(state.clone()));
+    checkpoint.frame(true, &mut chain, &mut records)?;
     let length = RECORDS_AT + records.len() as u64;
     let mark = Mark { count: 1, at: length, chain: chain.0 };
     let mut bytes = header.pages(mark);

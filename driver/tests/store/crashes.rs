@@ -22,6 +22,8 @@ pub(crate) fn life() -> Vec<Step> {
         Step::Sync,
         Step::Replace { cut: 3, count: 3 },
         append(1, 10),
+        Step::Large { bytes: 66_000 },
+        append(1, 10),
         Step::Sync,
         Step::Compact { before: 2, bytes: 3_000 },
         append(5, 1000),

@@ -29,6 +29,8 @@ pub(crate) struct Model {
 pub(crate) enum Step {
     /// Append so many commands of this size, in a term that is so much later.
     Append { count: u8, size: u16, terms: u8 },
+    /// One command of so many bytes.
+    Large { bytes: u32 },
     /// Cut off so many entries, and append something of a later term in the same write.
     Replace { cut: u8, count: u8 },
     /// A vote.
@@ -57,6 +59,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (1u8..6, 0u16..1500, 0u8..2)
             .prop_map(|(count, size, terms)| Step::Append { count, size, terms }),
+        1 => (60_000u32..140_000).prop_map(|bytes| Step::Large { bytes }),
         3 => (1u8..12, 0u8..4).prop_map(|(cut, count)| Step::Replace { cut, count }),
         2 => (0u8..2).prop_map(|terms| Step::Vote { terms }),
         2 => (0u8..8, 0u32..700_000).prop_map(|(before, bytes)| Step::Compact { before, bytes }),
@@ -154,6 +157,13 @@ impl Model {
                 let run = commands(term, last.index.0 + 1, *count, *size);
                 let hard = (*terms > 0).then_some(HardState { term: Term(term), vote: None });
                 Write { runs: vec![run], hard, ..Write::default() }
+            }
+            Step::Large { bytes } => {
+                let mut data = item::long(*bytes as usize).to_vec();
+                data.extend(content(*bytes));
+                let (term, first) = (last.term.max(self.hard.term), last.index.next());
+                let run = Run { term, first, count: 1, kind: Kind::Commands, data: data.into() };
+                Write { runs: vec![run], ..Write::default() }
             }
             Step::Replace { cut, count } => self.replace(*cut, *count),
             Step::Vote { terms } => {
