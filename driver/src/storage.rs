@@ -25,7 +25,7 @@
 //!   it is the **torn tail** of a crash: nobody was told of it, and it is cut.
 //! - After any failed write or sync the store is **poisoned**. It is never tried again, because an
 //!   operating system may drop what it could not write and then report success.
-//! - Everything derived from records ([`State`](state::State)) is derived by one function, whether
+//! - Everything derived from records (`state.rs`) is derived by one function, whether
 //!   they are being written or read back; each segment begins with it, and the reader compares.
 //!
 //! # Reading order

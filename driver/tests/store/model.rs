@@ -158,13 +158,7 @@ impl Model {
                 let hard = (*terms > 0).then_some(HardState { term: Term(term), vote: None });
                 Write { runs: vec![run], hard, ..Write::default() }
             }
-            Step::Large { bytes } => {
-                let mut data = item::long(*bytes as usize).to_vec();
-                data.extend(content(*bytes));
-                let (term, first) = (last.term.max(self.hard.term), last.index.next());
-                let run = Run { term, first, count: 1, kind: Kind::Commands, data: data.into() };
-                Write { runs: vec![run], ..Write::default() }
-            }
+            Step::Large { bytes } => self.large(*bytes),
             Step::Replace { cut, count } => self.replace(*cut, *count),
             Step::Vote { terms } => {
                 let term = Term(self.hard.term.0 + u64::from(*terms));
@@ -219,6 +213,15 @@ impl Model {
         }
         store.write(&write)?;
         Ok(Durable::No)
+    }
+
+    fn large(&self, bytes: u32) -> Write {
+        let last = self.last();
+        let mut data = item::long(bytes as usize).to_vec();
+        data.extend(content(bytes));
+        let (term, first) = (last.term.max(self.hard.term), last.index.next());
+        let run = Run { term, first, count: 1, kind: Kind::Commands, data: data.into() };
+        Write { runs: vec![run], ..Write::default() }
     }
 
     fn replace(&self, cut: u8, count: u8) -> Write {
