@@ -139,10 +139,14 @@ impl Writer {
         Ok(Staged { snapshot, file: SnapshotFile { number, bytes, root: root.0 } })
     }
 
-    /// Removes what was written.
-    pub(super) fn discard(self, disk: &dyn Disk) {
-        // If it stays, the next start removes it.
-        let _ = disk.remove(&Self::temporary(self.number));
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Removes what a writer left that failed. What stays, the next start removes.
+    pub(super) fn discard(disk: &dyn Disk, number: u64) {
+        let _ = disk.remove(&Self::temporary(number));
+        let _ = disk.remove(&name(number));
     }
 }
 

@@ -166,32 +166,33 @@ impl LogStore for Wal {
     fn begin_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let open = self.open.as_mut().ok_or(StoreError::Poisoned)?;
         if let Some(writer) = open.writing.take() {
-            writer.discard(&*self.disk);
+            Writer::discard(&*self.disk, writer.number());
         }
         if let Some(staged) = open.staged.take() {
             remove(&*self.disk, &staged.file.name());
         }
         let number = open.next_snapshot;
         open.next_snapshot += 1;
-        open.writing = Some(Writer::begin(&*self.disk, open.state.seat, number, snapshot)?);
+        let begun = Writer::begin(&*self.disk, open.state.seat, number, snapshot);
+        open.writing = Some(begun.inspect_err(|_| Writer::discard(&*self.disk, number))?);
         Ok(())
     }
 
     fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
         let open = self.open.as_mut().ok_or(StoreError::Poisoned)?;
         let mut writer = open.writing.take().ok_or_else(none_begun)?;
-        let result = writer.append(chunk);
-        match &result {
-            Ok(()) => open.writing = Some(writer),
-            Err(_) => writer.discard(&*self.disk),
-        }
-        result
+        let number = writer.number();
+        writer.append(chunk).inspect_err(|_| Writer::discard(&*self.disk, number))?;
+        open.writing = Some(writer);
+        Ok(())
     }
 
     fn finish_snapshot(&mut self) -> Result<(), StoreError> {
         let open = self.open.as_mut().ok_or(StoreError::Poisoned)?;
         let writer = open.writing.take().ok_or_else(none_begun)?;
-        open.staged = Some(writer.finish(&*self.disk)?);
+        let number = writer.number();
+        let staged = writer.finish(&*self.disk);
+        open.staged = Some(staged.inspect_err(|_| Writer::discard(&*self.disk, number))?);
         Ok(())
     }
 

@@ -144,6 +144,8 @@ fn an_error_at_every_call(fault: Fault, is_right: impl Fn(&StoreError) -> bool) 
                 let in_snapshot = error.to_string().contains("snapshot");
                 assert!(!goes_on || in_snapshot, "call {call}: {error}");
                 if goes_on {
+                    let names: Vec<_> = disk.contents().into_keys().collect();
+                    assert!(names.iter().all(|name| !name.ends_with(".tmp")), "{names:?}");
                     continue;
                 }
                 assert!(matches!(store.sync(), Err(StoreError::Poisoned)));
