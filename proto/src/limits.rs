@@ -186,7 +186,7 @@ pub const READS: usize = 16 * 1024;
 // --- store ------------------------------------------------------------------------------------
 
 /// A log segment on disk ends with the batch that reaches this many bytes.
-pub const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// A segment's file grows in such steps, so that most syncs leave its length alone.
 pub const SEGMENT_STEP: u64 = 64 * 1024;
 /// Bytes that one sync covers; one larger write goes alone.
