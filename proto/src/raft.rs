@@ -132,7 +132,8 @@ pub struct Raft {
 impl Raft {
     /// A member with what its store holds; an empty one has [`Stored::default`].
     #[must_use]
-    pub fn new(config: Config, stored: Stored, rng: Rng, now: Instant) -> Self {
+    pub fn new(config: Config, stored: Stored, mut rng: Rng, now: Instant) -> Self {
+        let reads = Reads::new(rng.next_u64());
         let mut log = Log::behind(stored.base.last, stored.base.commands);
         let commit = stored.base.last.index;
         let mut history = History::new(commit.0, stored.base.membership);
@@ -159,7 +160,7 @@ impl Raft {
             election_at: now,
             peers: BTreeMap::new(),
             store,
-            reads: Reads::default(),
+            reads,
             reported: (Role::Follower, stored.hard.term, None),
         };
         raft.rest(now);
@@ -170,7 +171,13 @@ impl Raft {
     #[must_use]
     pub fn found(config: Config, rng: Rng, now: Instant) -> Self {
         let base = Snapshot { membership: sole(config.seat), ..Snapshot::default() };
-        let mut raft = Self::new(config, Stored { base, ..Stored::default() }, rng, now);
+        let durable = config.durable;
+        let stored = Stored { base: base.clone(), ..Stored::default() };
+        let mut raft = Self::new(config, stored, rng, now);
+        if durable {
+            // Who votes before the first entry is in no log: it goes to disk with the first write.
+            raft.store.write.reset = Some(base);
+        }
         raft.election_at = now;
         raft
     }
@@ -338,6 +345,7 @@ impl Raft {
 
     fn on_unlinked(&mut self, seat: Seat, now: Instant) {
         self.peers.remove(&seat);
+        self.reads.forget(seat);
         self.survey(now);
         if self.leader == Some(seat) {
             // Nobody is heard any more: others may be helped into office (RAFT-03).

@@ -23,7 +23,7 @@ struct Asked {
 }
 
 /// Reads under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reads {
     waiting: VecDeque<Asker>,
     asked: Option<Asked>,
@@ -31,6 +31,21 @@ pub(super) struct Reads {
 }
 
 impl Reads {
+    /// No reads. Questions are numbered from a random `first`: an answer to one of an earlier life
+    /// must not be taken for an answer of this one (R9).
+    pub(super) const fn new(first: u64) -> Self {
+        Self { waiting: VecDeque::new(), asked: None, last_id: first }
+    }
+
+    /// A member cannot be reached any more: it will ask again.
+    pub(super) fn forget(&mut self, seat: Seat) {
+        let stays = |asker: &Asker| !matches!(asker, Asker::Remote(asks, _) if *asks == seat);
+        self.waiting.retain(stays);
+        if let Some(asked) = &mut self.asked {
+            asked.askers.retain(stays);
+        }
+    }
+
     fn len(&self) -> usize {
         self.waiting.len() + self.asked.as_ref().map_or(0, |asked| asked.askers.len())
     }
@@ -61,7 +76,7 @@ impl Raft {
             return;
         }
         // R9: an answer to an earlier question is not an answer to this one.
-        self.reads.last_id += 1;
+        self.reads.last_id = self.reads.last_id.wrapping_add(1);
         let id = self.reads.last_id;
         let askers = self.reads.waiting.drain(..).collect();
         self.reads.asked = Some(Asked { id, index: LogIndex(0), askers });

@@ -181,7 +181,13 @@ impl Raft {
             let at = |place: usize| &leader.members[set[place]];
             agreed(set.len(), |place| value(at(place)).0, |place| at(place).superseded)
         };
-        let agreed = LogIndex(leader.sets.iter().map(in_set).min().unwrap_or(0));
+        // RAFT-11: a change that leaves a set of one counts for nothing before that voter has it on
+        // its disk: after a crash it would vote alone again, and elect itself without what others have.
+        let agreed = if self.leaves_one_unwritten() {
+            kept
+        } else {
+            LogIndex(leader.sets.iter().map(in_set).min().unwrap_or(0))
+        };
         if agreed <= self.commit || self.log.term_at(agreed) != Some(self.hard.term) {
             return false;
         }
@@ -219,9 +225,16 @@ impl Raft {
         if !member.voter {
             return self.commit;
         }
-        let (last, kept) = (self.log.last().index, self.durable());
-        let change = LogIndex(self.history.latest_at());
-        if change > kept && self.history.leaves_one() { change.prev() } else { last }
+        if self.leaves_one_unwritten() {
+            LogIndex(self.history.latest_at()).prev()
+        } else {
+            self.log.last().index
+        }
+    }
+
+    /// The change in force leaves a set of one, and that one has not written it yet.
+    fn leaves_one_unwritten(&self) -> bool {
+        LogIndex(self.history.latest_at()) > self.durable() && self.history.leaves_one()
     }
 
     fn feed(&self, member: &mut Progress, round: u64, now: Instant, out: &mut Outbox<Action>) {
@@ -280,6 +293,10 @@ impl Raft {
         for member in members.iter_mut().filter(|member| member.linked && member.seat != me) {
             if !all && now.since(member.sent) < self.config.heartbeat / 2 {
                 continue;
+            }
+            // The log may have been compacted past what it needs next.
+            if member.next <= self.log.base().index {
+                member.pace = Pace::Snapshot;
             }
             match member.pace {
                 Pace::Snapshot => self.point_to_snapshot(member, round, now, out),

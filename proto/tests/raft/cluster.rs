@@ -129,9 +129,7 @@ impl Cluster {
         for host in 0..hosts {
             let config = Config { durable: durable(host), ..Config::new(seat(host, 0)) };
             let rng = cluster.rng.fork(&format!("host {host}"));
-            let mut disk = Disk::default();
             let raft = if host == 0 {
-                disk.0.base.membership = mosaik_proto::raft::sole(config.seat);
                 Raft::found(config.clone(), rng, cluster.now)
             } else {
                 Raft::new(config.clone(), Stored::default(), rng, cluster.now)
@@ -139,7 +137,7 @@ impl Cluster {
             cluster.hosts.push(Host {
                 config,
                 raft: Some(raft),
-                disk,
+                disk: Disk::default(),
                 writes: VecDeque::new(),
                 applied: Vec::new(),
                 reads: BTreeMap::new(),

@@ -120,7 +120,7 @@ fn calm(cluster: &mut Cluster) {
 
 fn seeds() -> std::ops::Range<u64> {
     let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let count = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
+    let count = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
     first.map_or(0..count, |first| first..first + 1)
 }
 
