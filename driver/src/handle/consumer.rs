@@ -5,8 +5,8 @@ use std::{
     fmt,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     datum::Datum,
-    sync::{broadcast::Events, cell::lock},
-    task::inbox::{Queued, Source},
+    sync::{arrivals::Arrivals, broadcast::Events, inbox::Queued},
+    task::inbox::Source,
 };
 
 /// Subscriptions whose tallies are kept in any case.
@@ -40,10 +40,9 @@ struct Tally {
     reported_bytes: u64,
 }
 
+/// What is kept beside the batches that have arrived, under their lock.
 #[derive(Debug, Default)]
-struct Lane {
-    /// Bounded by the credit that the core gives.
-    batches: VecDeque<Delivery>,
+struct Taking {
     tallies: BTreeMap<SubscriptionId, Tally>,
     /// The sum of all tallies, forgotten ones included.
     counted: (u64, u64),
@@ -51,10 +50,8 @@ struct Lane {
     open: Option<SubscriptionId>,
     /// Items that were delivered in all.
     delivered: u64,
-    waker: Option<Waker>,
     announced: bool,
     dropped: bool,
-    ended: bool,
     closed_told: bool,
 }
 
@@ -66,7 +63,8 @@ pub(crate) struct ConsumerCell {
     pub(crate) channels: Channels,
     /// What the application took, item by item.
     taken: Stats,
-    lane: Mutex<Lane>,
+    /// Bounded by the credit that the core gives.
+    lane: Arrivals<Delivery, Taking>,
     queued: Queued,
 }
 
@@ -74,7 +72,7 @@ pub(crate) struct ConsumerCell {
 /// between what it took and what was counted.
 impl Lagging for ConsumerCell {
     fn lag(&self, subscription: SubscriptionId, stats: &Stats) -> Lag {
-        let lane = lock(&self.lane);
+        let lane = &self.lane.lock().side;
         let tally = lane.tallies.get(&subscription).copied().unwrap_or_default();
         let mut done = (tally.items, tally.bytes);
         if lane.open == Some(subscription) {
@@ -88,7 +86,7 @@ impl Lagging for ConsumerCell {
 impl ConsumerCell {
     pub(crate) fn new(id: ConsumerId, config: ConsumerConfig, channels: Channels) -> Self {
         let taken = channels.stats();
-        let (lane, queued) = (Mutex::default(), Queued::default());
+        let (lane, queued) = (Arrivals::default(), Queued::default());
         Self { id, config, channels, taken, lane, queued }
     }
 
@@ -97,14 +95,14 @@ impl ConsumerCell {
     /// What the core has to be told.
     pub(crate) fn take(&self, events: &mut VecDeque<node::Event>) {
         self.queued.lower();
-        let mut lane = lock(&self.lane);
+        let lane = &mut self.lane.lock().side;
         let consumer = self.id;
         if !lane.announced {
             lane.announced = true;
             let config = self.config.clone();
             events.push_back(node::Event::OpenConsumer { consumer, config });
         }
-        self.progress(&mut lane, events);
+        self.progress(lane, events);
         if lane.dropped && !lane.closed_told {
             lane.closed_told = true;
             events.push_back(node::Event::CloseConsumer(consumer));
@@ -113,10 +111,10 @@ impl ConsumerCell {
 
     /// What the application took since the core was told last.
     pub(crate) fn report(&self, events: &mut VecDeque<node::Event>) {
-        self.progress(&mut lock(&self.lane), events);
+        self.progress(&mut self.lane.lock().side, events);
     }
 
-    fn progress(&self, lane: &mut Lane, events: &mut VecDeque<node::Event>) {
+    fn progress(&self, lane: &mut Taking, events: &mut VecDeque<node::Event>) {
         // Of a batch that is being taken apart the items so far count as well.
         let (open, counted) = (lane.open, lane.counted);
         for (subscription, tally) in &mut lane.tallies {
@@ -135,31 +133,23 @@ impl ConsumerCell {
     }
 
     pub(crate) fn deliver(&self, delivery: Delivery) {
-        let waker = {
-            let mut lane = lock(&self.lane);
-            lane.delivered += u64::from(delivery.items);
-            lane.batches.push_back(delivery);
-            lane.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.lane.deliver(delivery, |lane, delivery| lane.delivered += u64::from(delivery.items));
     }
 
     /// True while the application has not taken everything that was delivered.
     pub(crate) fn has_backlog(&self) -> bool {
-        let lane = lock(&self.lane);
+        let lane = &self.lane.lock().side;
         !lane.dropped && lane.delivered > self.taken.datums()
     }
 
     /// A subscription is not listed any more. Its tally stays: the core may resume it, and counts in
     /// running totals. Only in a long life with many producers are the oldest forgotten.
     pub(crate) fn unlisted(&self, subscription: SubscriptionId) {
-        let mut lane = lock(&self.lane);
-        if lane.tallies.len() > TALLIES {
-            let waits = lane.batches.iter().any(|batch| batch.subscription == subscription);
+        let mut lane = self.lane.lock();
+        if lane.side.tallies.len() > TALLIES {
+            let waits = lane.items.iter().any(|batch| batch.subscription == subscription);
             if !waits {
-                lane.tallies.remove(&subscription);
+                lane.side.tallies.remove(&subscription);
             }
         }
     }
@@ -167,14 +157,7 @@ impl ConsumerCell {
     /// The node has ended.
     pub(crate) fn end(&self) {
         self.channels.close();
-        let waker = {
-            let mut lane = lock(&self.lane);
-            lane.ended = true;
-            lane.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.lane.end();
     }
 
     pub(crate) fn announce(self: &Arc<Self>, shared: &Shared) {
@@ -188,7 +171,7 @@ impl ConsumerCell {
     /// Adds to the tally of a subscription; true if the core should hear of it now and not when the
     /// loop looks next.
     fn count(&self, subscription: SubscriptionId, items: u64, bytes: u64) -> bool {
-        let mut lane = lock(&self.lane);
+        let lane = &mut self.lane.lock().side;
         lane.counted = (lane.counted.0 + items, lane.counted.1 + bytes);
         let tally = lane.tallies.entry(subscription).or_default();
         tally.items += items;
@@ -200,22 +183,10 @@ impl ConsumerCell {
     }
 
     fn next_batch(&self, cx: Option<&mut Context<'_>>) -> Poll<Option<Delivery>> {
-        let mut lane = lock(&self.lane);
-        if let Some(batch) = lane.batches.pop_front() {
+        self.lane.poll_next(cx, |lane, batch| {
             lane.open = Some(batch.subscription);
             lane.tallies.entry(batch.subscription).or_default();
-            return Poll::Ready(Some(batch));
-        }
-        if lane.ended {
-            return Poll::Ready(None);
-        }
-        if let Some(cx) = cx {
-            match &lane.waker {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                _ => lane.waker = Some(cx.waker().clone()),
-            }
-        }
-        Poll::Pending
+        })
     }
 }
 
@@ -429,9 +400,9 @@ impl<D: Datum> Unpin for Consumer<D> {}
 impl<D: Datum> Drop for Consumer<D> {
     fn drop(&mut self) {
         {
-            let mut lane = lock(&self.cell.lane);
-            lane.dropped = true;
-            lane.batches.clear();
+            let mut lane = self.cell.lane.lock();
+            lane.side.dropped = true;
+            lane.items.clear();
         }
         self.shared.streams.forget_consumer(&self.cell);
         self.cell.announce(&self.shared);

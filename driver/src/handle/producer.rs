@@ -1,16 +1,16 @@
-//! The application's end of a producer: a lane of encoded items, and the typed handle.
+//! The application's end of a producer: what loop and handles share, and the typed handle.
 
 use std::{
     any::TypeId,
     fmt,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
-use event_listener::{Event, EventListener};
+use event_listener::EventListener;
 use futures_util::Sink;
 use mosaik_proto::{
     ids::{ProducerId, StreamId, SubscriptionId},
@@ -26,42 +26,15 @@ use super::{
     when::When,
 };
 use crate::{
-    buffers::Ring,
     datum::Datum,
-    sync::{broadcast::Events, cell::lock},
-    task::inbox::{Queued, Source},
+    sync::{
+        broadcast::Events,
+        lane::{Lane, Refused},
+    },
+    task::inbox::Source,
 };
 
-/// Room for a small item; with less a batch gets another buffer.
-const ROOM: usize = 512;
-/// Bytes of a batch's buffer.
-const BUFFER: usize = limits::BATCH_BYTES as usize + ROOM;
-
-/// Items on their way from handles to the loop.
-#[derive(Debug, Default)]
-struct Lane {
-    /// Full batches, oldest first; few, because the lane is bounded in bytes.
-    full: std::collections::VecDeque<(u32, u64, BytesMut)>,
-    /// Memory of batches, to be used again when the core has dropped them.
-    spare: Ring,
-    /// The batch that is being filled, its items and their payload bytes.
-    open: BytesMut,
-    open_items: u32,
-    open_payload: u64,
-    /// The last item was large: the next will be too, so begin with the long form of its length.
-    long: bool,
-    /// All items and bytes that wait.
-    items: usize,
-    bytes: usize,
-    /// Places that sinks hold between `poll_ready` and `start_send`.
-    reserved: usize,
-    /// What the core allows in all, and what was taken so far.
-    window: (u64, u64),
-    taken: (u64, u64),
-    announced: bool,
-    handles: usize,
-    ended: bool,
-}
+pub(crate) use crate::sync::lane::Taken;
 
 /// One producer, as its handles and the loop share it.
 #[derive(Debug)]
@@ -69,32 +42,16 @@ pub(crate) struct ProducerCell {
     pub(crate) id: ProducerId,
     pub(crate) datum: TypeId,
     pub(crate) config: ProducerConfig,
-    pub(crate) buffer: usize,
     pub(crate) channels: Channels,
     undelivered: Option<UndeliveredSink>,
-    lane: Mutex<Lane>,
-    /// Fires when the lane gets room, or the producer ends.
-    room: Event,
-    queued: Queued,
+    lane: Lane,
 }
 
 /// The accepted items are those that were taken from the lane and those that are in it.
 impl Lagging for ProducerCell {
     fn lag(&self, _: SubscriptionId, stats: &Stats) -> Lag {
-        let lane = lock(&self.lane);
-        let full: u64 = lane.full.iter().map(|(_, payload, _)| payload).sum();
-        let accepted = (lane.taken.0 + lane.items as u64, lane.taken.1 + full + lane.open_payload);
-        Lag::between(stats.position(), accepted)
+        Lag::between(stats.position(), self.lane.accepted())
     }
-}
-
-/// What the loop finds when it looks at a producer.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    Open,
-    Batch { items: u32, payload: u64, data: Bytes },
-    Close,
-    Nothing,
 }
 
 impl ProducerCell {
@@ -106,83 +63,34 @@ impl ProducerCell {
         channels: Channels,
         undelivered: Option<UndeliveredSink>,
     ) -> Self {
-        Self {
-            id,
-            datum,
-            config,
-            buffer,
-            channels,
-            undelivered,
-            lane: Mutex::default(),
-            room: Event::new(),
-            queued: Queued::default(),
-        }
+        let lane = Lane::new(buffer, config.tail_bytes);
+        Self { id, datum, config, channels, undelivered, lane }
     }
 
     // --- the loop's side -------------------------------------------------------------------
 
     /// The next thing to tell the core; call until [`Taken::Nothing`].
     pub(crate) fn take(&self) -> Taken {
-        self.queued.lower();
-        let mut lane = lock(&self.lane);
-        if !lane.announced {
-            lane.announced = true;
-            return Taken::Open;
-        }
-        if lane.items == 0 {
-            if lane.handles == 0 && !lane.ended {
-                lane.ended = true;
-                return Taken::Close;
-            }
-            return Taken::Nothing;
-        }
-        // What was accepted while online waits for the next time, rather than go to nobody.
-        let waits = !self.channels.is_online() && lane.handles > 0;
-        if waits || lane.taken.0 >= lane.window.0 || lane.taken.1 >= lane.window.1 {
-            return Taken::Nothing;
-        }
-        let (items, payload, data) = lane.full.pop_front().unwrap_or_else(|| {
-            // The taker closes the batch: a lone item leaves at once, load makes batches.
-            let batch = (lane.open_items, lane.open_payload, lane.open.split());
-            lane.open_items = 0;
-            lane.open_payload = 0;
-            batch
-        });
-        lane.items -= items as usize;
-        lane.bytes -= data.len();
-        lane.taken.0 += u64::from(items);
-        lane.taken.1 += payload;
-        drop(lane);
-        self.room.notify(usize::MAX);
-        Taken::Batch { items, payload, data: data.freeze() }
+        self.lane.take(|| self.channels.is_online())
     }
 
     /// The core allows this much in all.
     pub(crate) fn open_window(self: &Arc<Self>, items: u64, bytes: u64, shared: &Shared) {
-        lock(&self.lane).window = (items, bytes);
+        self.lane.open_window(items, bytes);
         self.announce_waiting(shared);
     }
 
     /// Has the loop look again if items wait.
     pub(crate) fn announce_waiting(self: &Arc<Self>, shared: &Shared) {
-        if lock(&self.lane).items > 0 {
+        if self.lane.has_waiting() {
             self.announce(shared);
         }
     }
 
     /// The node has ended. What it had accepted goes nowhere any more.
     pub(crate) fn end(&self, shared: &Shared) {
-        let left = {
-            let mut lane = lock(&self.lane);
-            lane.ended = true;
-            lane.items = 0;
-            lane.bytes = 0;
-            let mut left: Vec<_> = lane.full.drain(..).map(|(_, _, data)| data).collect();
-            left.push(lane.open.split());
-            left
-        };
+        let left = self.lane.end();
         self.channels.close();
-        self.room.notify(usize::MAX);
         left.into_iter().for_each(|data| self.undelivered(data.freeze(), shared));
     }
 
@@ -194,99 +102,33 @@ impl ProducerCell {
     }
 
     pub(crate) fn announce(self: &Arc<Self>, shared: &Shared) {
-        if self.queued.raise() {
+        if self.lane.raise() {
             shared.inbox.push(Source::Producer(Arc::clone(self)));
         }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        let lane = lock(&self.lane);
-        lane.ended || lane.handles == 0
+        self.lane.has_ended()
     }
 
     // --- the handles' side -----------------------------------------------------------------
 
     /// One handle more, unless the last one is already gone.
     pub(crate) fn adopt(&self) -> bool {
-        let mut lane = lock(&self.lane);
-        let alive = !lane.ended && (lane.handles > 0 || !lane.announced);
-        lane.handles += usize::from(alive);
-        alive
-    }
-
-    fn has_room(&self, lane: &Lane) -> bool {
-        lane.items + lane.reserved < self.buffer && lane.bytes < limits::LANE_BYTES
-    }
-
-    /// Gives a reserved place back.
-    fn release(&self) {
-        lock(&self.lane).reserved -= 1;
-        self.room.notify(usize::MAX);
+        self.lane.adopt()
     }
 
     /// Takes an item; `reserved` if a place is held for it, which is used up in any case.
     fn push<D: Datum>(&self, item: D, reserved: bool) -> Result<bool, Error<D>> {
-        let mut lane = lock(&self.lane);
-        if reserved {
-            lane.reserved -= 1;
-        }
-        if lane.ended {
-            return Err(Error::Closed(Some(item)));
-        }
-        if !reserved {
-            if !self.channels.is_online() {
-                return Err(Error::Offline(item));
-            }
-            if !self.has_room(&lane) {
-                return Err(Error::Full(item));
-            }
-        }
-        let first = lane.items == 0;
-        let long = lane.long;
-        if lane.open.capacity() - lane.open.len() < ROOM {
-            self.make_room(&mut lane);
-        }
-        let payload = match encode(&item, &mut lane.open, long) {
-            Ok(payload) => payload,
-            Err(Unsendable::Encoding(error)) => return Err(Error::Encoding(item, error)),
-            Err(Unsendable::TooLarge(bytes)) => return Err(Error::TooLarge(item, bytes)),
-        };
-        lane.items += 1;
-        lane.open_items += 1;
-        lane.open_payload += payload as u64;
-        lane.long = payload >= item::LONG_FROM;
-        let form = if lane.long || long { item::LONG } else { item::SHORT };
-        lane.bytes += payload + form;
-        if lane.open.len() >= limits::BATCH_BYTES as usize {
-            // What is left of a buffer that grew far beyond a batch is not worth keeping.
-            let keep = lane.open.capacity() <= 2 * BUFFER;
-            let batch = (lane.open_items, lane.open_payload, lane.open.split());
-            lane.full.push_back(batch);
-            lane.open_items = 0;
-            lane.open_payload = 0;
-            let rest = std::mem::take(&mut lane.open);
-            if keep {
-                lane.spare.put(rest, self.spares());
-            }
-        }
-        Ok(first)
-    }
-
-    /// Makes room for a small item at least. One buffer serves many small batches.
-    fn make_room(&self, lane: &mut Lane) {
-        if lane.open.is_empty() {
-            let next = lane.spare.take(BUFFER);
-            let rest = std::mem::replace(&mut lane.open, next);
-            lane.spare.put(rest, self.spares());
-        } else {
-            lane.open.reserve(BUFFER);
-        }
-    }
-
-    /// Buffers that are waited for: as many as the core's log and the lane hold.
-    fn spares(&self) -> usize {
-        let held = self.config.tail_bytes.saturating_add(limits::LANE_BYTES as u64);
-        (held / u64::from(limits::BATCH_BYTES)) as usize + 2
+        let is_online = || self.channels.is_online();
+        let pushed = self.lane.push(reserved, is_online, |batch, long| encode(&item, batch, long));
+        pushed.map_err(|refused| match refused {
+            Refused::Ended => Error::Closed(Some(item)),
+            Refused::Offline => Error::Offline(item),
+            Refused::Full => Error::Full(item),
+            Refused::Unwritten(Unsendable::Encoding(error)) => Error::Encoding(item, error),
+            Refused::Unwritten(Unsendable::TooLarge(bytes)) => Error::TooLarge(item, bytes),
+        })
     }
 }
 
@@ -447,7 +289,7 @@ impl<D: Datum> Producer<D> {
     fn push(&self, item: D, reserved: bool) -> Result<(), Error<D>> {
         if self.closed {
             if reserved {
-                self.cell.release();
+                self.cell.lane.release();
             }
             return Err(Error::Closed(Some(item)));
         }
@@ -471,31 +313,15 @@ impl<D: Datum> Producer<D> {
             (status.online || status.closed || closed).then_some(status.online && !closed)
         });
         match alive {
-            Poll::Ready(true) => {}
-            other => return other,
-        }
-        loop {
-            {
-                let mut lane = lock(&self.cell.lane);
-                if lane.ended || self.cell.has_room(&lane) {
-                    lane.reserved += usize::from(reserve && !lane.ended);
-                    return Poll::Ready(!lane.ended);
-                }
-            }
-            match room {
-                None => *room = Some(self.cell.room.listen()),
-                Some(waiting) => match Pin::new(waiting).poll(cx) {
-                    Poll::Ready(()) => *room = None,
-                    Poll::Pending => return Poll::Pending,
-                },
-            }
+            Poll::Ready(true) => self.cell.lane.poll_room(room, reserve, cx),
+            other => other,
         }
     }
 }
 
 impl<D: Datum> Clone for Producer<D> {
     fn clone(&self) -> Self {
-        lock(&self.cell.lane).handles += 1;
+        self.cell.lane.join();
         Self::of(Arc::clone(&self.cell), Arc::clone(&self.shared))
     }
 }
@@ -503,14 +329,9 @@ impl<D: Datum> Clone for Producer<D> {
 impl<D: Datum> Drop for Producer<D> {
     fn drop(&mut self) {
         if self.reserved {
-            self.cell.release();
+            self.cell.lane.release();
         }
-        let last = {
-            let mut lane = lock(&self.cell.lane);
-            lane.handles -= 1;
-            lane.handles == 0
-        };
-        if last {
+        if self.cell.lane.leave() {
             self.shared.streams.forget_producer(&self.cell, &self.shared);
             self.cell.announce(&self.shared);
         }
@@ -557,7 +378,7 @@ impl<D: Datum> Sink<D> for Producer<D> {
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error<D>>> {
         self.closed = true;
         if std::mem::take(&mut self.reserved) {
-            self.cell.release();
+            self.cell.lane.release();
         }
         Poll::Ready(Ok(()))
     }

@@ -25,9 +25,10 @@ use crate::{
     sync::{
         broadcast::Broadcast,
         cell::{Watched, lock},
+        inbox::Queued,
         reply::{Replies, Reply},
     },
-    task::inbox::{Inbox, Queued, Source},
+    task::inbox::{Inbox, Source},
 };
 
 /// Peers that address books may name before the loop has looked.

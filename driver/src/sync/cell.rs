@@ -3,11 +3,12 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use event_listener::{Event, EventListener};
+
+use super::prim::{Mutex, MutexGuard, PoisonError};
 
 /// Locks a mutex whether or not another thread panicked while it held it: all state behind our
 /// mutexes is consistent between statements.
@@ -23,7 +24,7 @@ pub(crate) struct Watched<T> {
 }
 
 impl<T> Watched<T> {
-    pub(crate) const fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self { value: Mutex::new(value), changed: Event::new() }
     }
 

@@ -5,13 +5,13 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use mosaik_proto::{discovery::CommandError, ids::RequestId, limits};
 
-use super::cell::lock;
+use super::{cell::lock, prim::Mutex};
 
 type Outcome = Result<(), CommandError>;
 

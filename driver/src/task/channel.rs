@@ -20,10 +20,10 @@ use mosaik_proto::{
 
 use super::{
     assembler::Assembler,
-    inbox::{Inbox, Queued, Source},
+    inbox::{Inbox, Source},
 };
 use crate::{
-    sync::cell::lock,
+    sync::{cell::lock, inbox::Queued},
     transport::{ChunkRead, ChunkWrite},
 };
 

@@ -22,11 +22,11 @@ use mosaik_proto::{
 
 use super::{
     channel::Channel,
-    inbox::{Inbox, Queued, Source},
+    inbox::{Inbox, Source},
 };
 use crate::{
     runtime::Runtime,
-    sync::cell::lock,
+    sync::{cell::lock, inbox::Queued},
     transport::{Link, Transport},
 };
 
