@@ -8,6 +8,7 @@ mod deps;
 mod finding;
 mod graph;
 mod licences;
+mod loom;
 mod mutants;
 mod rust_source;
 mod sim;
@@ -36,7 +37,7 @@ struct Context {
 type Chore = (&'static str, &'static str, fn(&Context) -> Vec<Finding>);
 
 /// What `verify` does, cheapest first.
-const CHORES: [Chore; 11] = [
+const CHORES: [Chore; 12] = [
     ("fmt", "is everything formatted", |context| compile::fmt(&context.root)),
     ("tidy", "sizes, forbidden names, leftovers, spec rules without a test", |context| {
         tidy_up(&context.root)
@@ -52,6 +53,9 @@ const CHORES: [Chore; 11] = [
     ("doc", "documentation, warnings as errors", |context| compile::doc(&context.root)),
     ("test", "cargo test --workspace", |context| compile::test(&context.root)),
     ("examples", "all build, those that end run", |context| compile::examples(&context.root)),
+    ("loom", "the driver's hand-over points in every order of their steps", |context| {
+        loom::loom(&context.root)
+    }),
     ("sim", "seeds of the simulator (--seconds N, else 60)", |context| {
         sim::sim(&context.root, context.time)
     }),

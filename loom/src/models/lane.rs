@@ -205,12 +205,18 @@ pub(super) fn the_end_wakes_a_sender() {
 /// Two sinks and one place: whoever gives it back, unused or used, wakes the other.
 pub(super) fn a_place_given_back_is_taken() {
     let cell = Cell::opened(1, 10, true);
-    let other = Arc::clone(&cell);
+    let held = Arc::new(AtomicBool::new(false));
+    let (other, theirs) = (Arc::clone(&cell), Arc::clone(&held));
     let giving_up = thread::spawn(move || {
         assert!(block_on(other.ready(true)));
+        assert!(!theirs.swap(true, Ordering::AcqRel), "two hold one place");
+        theirs.store(false, Ordering::Release);
         other.lane.release();
     });
     assert!(block_on(cell.ready(true)));
+    assert!(!held.swap(true, Ordering::AcqRel), "two hold one place");
+    assert!(matches!(cell.push(0, false), Err(Refused::Full)), "it is held for us");
+    held.store(false, Ordering::Release);
     cell.push(1, true).unwrap();
     let mut heard = Heard::default();
     cell.on_producer(&mut heard);
