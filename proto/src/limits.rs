@@ -36,9 +36,8 @@ pub const CHANNELS_PER_LINK: usize = 1_024;
 /// Channels of one peer whose first byte has not arrived.
 pub const UNNAMED_CHANNELS_PER_LINK: usize = 64;
 /// Bytes handed to a channel and not yet drained by the transport. A core never exceeds it by more
-/// than one frame. Enough for the transport not to run dry until the core's next turn; more would
-/// only be cold by the time it is sent (0006-hot-path).
-pub const CHANNEL_DEBT: u64 = 128 * 1024;
+/// than one frame. Enough for the transport not to run dry until the core's next turn (0006-hot-path).
+pub const CHANNEL_DEBT: u64 = 256 * 1024;
 /// Bytes of grants on one stream channel that the transport has not taken. Twice what a driver may
 /// keep to itself before it reports `Drained`, or a grant could wait for ever.
 pub const CREDIT_DEBT: u64 = 2 * DRAIN_REPORT;
@@ -131,10 +130,10 @@ pub const ITEM_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes at which the taker closes a batch. Small writes are slow (`datapath.md` §3, rule 4).
 pub const BATCH_BYTES: u32 = 64 * 1024;
 /// Items of one producer that wait in its lane, unless `with_buffer_size` says otherwise.
-pub const BUFFER_ITEMS: usize = 1_024;
-/// Bytes that wait in a producer's lane. One item may exceed it when the lane is empty. Two batches:
-/// what waits longer than the loop needs to come round has left the cache when it is sent.
-pub const LANE_BYTES: usize = 128 * 1024;
+pub const BUFFER_ITEMS: usize = 8_192;
+/// Bytes that wait in a producer's lane. One item may exceed it when the lane is empty. Enough for a
+/// sender on another core not to stop while the loop comes round (0006-hot-path).
+pub const LANE_BYTES: usize = 512 * 1024;
 /// Items that a producer keeps: not yet sent to the slowest consumer, and the tail for resuming. By
 /// whole batches, so up to one batch more.
 pub const TAIL_ITEMS: u64 = 128 * 1024;
