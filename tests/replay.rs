@@ -85,7 +85,7 @@ async fn a_replay_holds_nobody() -> anyhow::Result<()> {
     const KEPT: u64 = 1_000;
     let [n0, n1, n2] = nodes().await;
     let builder = n0.streams().producer::<Data2>().disconnect_lagging(false);
-    let producer = builder.with_tail(KEPT, 1 << 20).build()?;
+    let producer = builder.with_tail(KEPT, 1 << 20).with_buffer_size(1_024).build()?;
     let mut live = n1.streams().consume::<Data2>();
     soon(producer.when().subscribed()).await;
     for n in 0..KEPT {
