@@ -194,7 +194,7 @@ impl Raft {
         self.commit_to(agreed, out);
         if let State::Leader(leader) = &mut self.state {
             // A change that is committed may call for the next.
-            leader.unsettled |= self.history.latest_at() >= 1 && self.history.is_settled(agreed.0);
+            leader.unsettled |= self.history.is_settled(agreed.0);
         }
         true
     }

@@ -451,8 +451,6 @@ pub enum Action {
         /// Whom it follows, or itself.
         leader: Option<Seat>,
     },
-    /// The voters in force changed.
-    Voters(Membership),
     /// A member broke the protocol, or lost what it had acknowledged: refuse to speak with it.
     Faulty {
         /// Which.

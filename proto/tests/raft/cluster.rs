@@ -453,7 +453,7 @@ impl Cluster {
                 self.fetches.retain(|(_, to, _)| *to != host);
                 self.fetches.push((at, host, base.index));
             }
-            Action::Truncated(_) | Action::Role { .. } | Action::Voters(_) => {}
+            Action::Truncated(_) | Action::Role { .. } => {}
             Action::Faulty { seat, fault } => panic!("{host} finds {seat:?} faulty: {fault:?}"),
         }
     }
