@@ -18,7 +18,7 @@ use std::{
 
 use mosaik_driver::storage::{LogStore, Report, StoreThread, Task, Wal};
 use mosaik_proto::{
-    raft::{Kind, LogIndex, Run, Term, Ticket, Write},
+    raft::{Kind, LogIndex, Origin, Run, Term, Ticket, Write},
     streams::item,
 };
 
@@ -46,7 +46,14 @@ impl Row {
             data.resize(data.len() + self.payload, n as u8 ^ first as u8);
         }
         let (term, first, count) = (Term(1), LogIndex(first), self.batch);
-        Run { term, first, count, kind: Kind::Commands, data: data.into() }
+        Run {
+            term,
+            first,
+            count,
+            kind: Kind::Commands,
+            origin: Origin::default(),
+            data: data.into(),
+        }
     }
 
     /// Entries per second. `sync` makes one batch durable.

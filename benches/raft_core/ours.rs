@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use bytes::{BufMut as _, BytesMut};
 use mosaik_proto::{
     Core as _, Outbox, PeerId,
-    raft::{Action, Config, Event, Kind, LogIndex, Message, Raft, Role, Seat, SeatId, Stored},
+    raft::{
+        Action, Config, Event, Kind, LogIndex, Message, Origin, Raft, Role, Seat, SeatId, Stored,
+    },
     rng::Rng,
     streams::item,
     time::Instant,
@@ -97,7 +99,10 @@ impl Group for Ours {
             self.batch.put_bytes(n as u8, self.payload);
         }
         let (count, data) = (self.outstanding as u32, self.batch.split().freeze());
-        self.step(0, Event::Propose { kind: Kind::Commands, count, data });
+        self.step(
+            0,
+            Event::Propose { kind: Kind::Commands, count, origin: Origin::default(), data },
+        );
         self.deliver();
         if self.committed - self.compacted >= COMPACT_EVERY {
             self.compacted = self.committed;

@@ -68,9 +68,10 @@ pub use self::{
     log::Log,
     vocabulary::{
         Ack, Action, Append, Config, Event, Fault, Founders, HardState, Kind, Lag, LogIndex,
-        Message, Outcome, Position, Refused, Role, Run, Snapshot, Term, Ticket, Write, sole,
+        Message, Origin, Outcome, Position, Refused, Role, Run, Snapshot, Term, Ticket, Write,
+        sole,
     },
-    voters::{Membership, Seat, SeatId, Voters},
+    voters::{Lineage, Membership, Seat, SeatId, Voters},
 };
 use crate::{
     core::{Core, Outbox},
@@ -132,7 +133,11 @@ pub struct Raft {
 impl Raft {
     /// A member with what its store holds; an empty one has [`Stored::default`].
     #[must_use]
-    pub fn new(config: Config, stored: Stored, mut rng: Rng, now: Instant) -> Self {
+    pub fn new(config: Config, mut stored: Stored, mut rng: Rng, now: Instant) -> Self {
+        // An empty store is told whose log it keeps with the first write.
+        let unnamed = config.durable && stored.base.lineage != config.lineage;
+        stored.base.lineage = config.lineage;
+        let named = unnamed.then(|| stored.base.clone());
         let reads = Reads::new(rng.next_u64());
         let mut log = Log::behind(stored.base.last, stored.base.commands);
         let commit = stored.base.last.index;
@@ -143,7 +148,8 @@ impl Raft {
             }
             log.append(run);
         }
-        let store = Store::new(log.last().index);
+        let mut store = Store::new(log.last().index);
+        store.write.reset = named;
         let mut raft = Self {
             config,
             rng,
@@ -170,7 +176,8 @@ impl Raft {
     /// The sole voter of a new lineage. It leads with the first timeout, which is due at once.
     #[must_use]
     pub fn found(config: Config, rng: Rng, now: Instant) -> Self {
-        let base = Snapshot { membership: sole(config.seat), ..Snapshot::default() };
+        let membership = sole(config.seat);
+        let base = Snapshot { lineage: config.lineage, membership, ..Snapshot::default() };
         let durable = config.durable;
         let stored = Stored { base: base.clone(), ..Stored::default() };
         let mut raft = Self::new(config, stored, rng, now);
@@ -406,7 +413,9 @@ impl Core for Raft {
             Event::Unlinked(seat) => self.on_unlinked(seat, now),
             Event::Message { from, message } => self.on_message(from, message, now, out),
             Event::Persisted(ticket) => self.on_persisted(ticket, now, out),
-            Event::Propose { kind, count, data } => self.propose(kind, count, data, out),
+            Event::Propose { kind, count, origin, data } => {
+                self.propose(kind, count, origin, data, out);
+            }
             Event::Read { id } => self.on_read(id, out),
             Event::Compact(index) => self.on_compact(index),
             Event::Install { term, snapshot } => self.on_install(term, snapshot, now),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mosaik_proto::{
-    raft::{HardState, Kind, LogIndex, Run, Seat, Snapshot, Term, Write},
+    raft::{HardState, Kind, LogIndex, Origin, Run, Seat, Snapshot, Term, Write},
     wire,
 };
 
@@ -40,8 +40,8 @@ pub(super) const FRAME: usize = HEAD + CHECK;
 pub(super) const HEAD: usize = 5;
 /// In the kind of the last record of those that count together or not at all.
 const END: u8 = 0x80;
-/// Term, first index, count, kind; the entries' bytes follow.
-const RUN_HEAD: usize = 21;
+/// Term, first index, count, kind, session, number; the entries' bytes follow.
+const RUN_HEAD: usize = 37;
 /// Bytes of entries from which on they are written from where they are.
 const LARGE: usize = 64 * 1024;
 
@@ -106,6 +106,8 @@ impl Record {
                 into.extend_from_slice(&run.first.0.to_le_bytes());
                 into.extend_from_slice(&run.count.to_le_bytes());
                 into.push(kind_code(run.kind));
+                into.extend_from_slice(&run.origin.session.to_le_bytes());
+                into.extend_from_slice(&run.origin.number.to_le_bytes());
             }
             Self::Hard(hard) => wire::encode_into(hard, into),
             Self::Boot(boot) => wire::encode_into(boot, into),
@@ -139,12 +141,18 @@ fn run(payload: Bytes) -> Option<Run> {
     let (term, rest) = payload.split_first_chunk::<8>()?;
     let (first, rest) = rest.split_first_chunk::<8>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
-    let kind = kind_of(*rest.first()?)?;
+    let (kind, rest) = rest.split_first()?;
+    let kind = kind_of(*kind)?;
+    let (session, rest) = rest.split_first_chunk::<8>()?;
+    let (number, _) = rest.split_first_chunk::<8>()?;
+    let origin =
+        Origin { session: u64::from_le_bytes(*session), number: u64::from_le_bytes(*number) };
     Some(Run {
         term: Term(u64::from_le_bytes(*term)),
         first: LogIndex(u64::from_le_bytes(*first)),
         count: u32::from_le_bytes(*count),
         kind,
+        origin,
         data: payload.slice(RUN_HEAD..),
     })
 }
@@ -166,4 +174,26 @@ const fn kind_of(code: u8) -> Option<Kind> {
         3 => Kind::Control,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_comes_back_as_it_was() {
+        let run = Run {
+            term: Term(3),
+            first: LogIndex(7),
+            count: 1,
+            kind: Kind::Control,
+            origin: Origin { session: 5, number: u64::MAX },
+            data: Bytes::from_static(b"opaque"),
+        };
+        let mut bytes = Vec::new();
+        let record = Record::Run(run);
+        record.frame(true, &mut Chain::keyed("test", b""), &mut bytes).unwrap();
+        let (kind, payload) = (bytes[4], Bytes::copy_from_slice(&bytes[FRAME..]));
+        assert_eq!(Record::decode(kind, payload), Some((record, true)));
+    }
 }

@@ -6,10 +6,16 @@ use bytes::Bytes;
 use mosaik_driver::storage::{Loaded, LogStore, StoreError};
 use mosaik_proto::{
     PeerId,
-    raft::{HardState, Kind, LogIndex, Position, Run, Seat, SeatId, Snapshot, Term, Write, sole},
+    raft::{
+        HardState, Kind, Lineage, LogIndex, Origin, Position, Run, Seat, SeatId, Snapshot, Term,
+        Write, sole,
+    },
     streams::item,
 };
 use proptest::prelude::*;
+
+pub(crate) const ORIGIN: Origin = Origin { session: 0x1122_3344_5566_7788, number: 9 };
+pub(crate) const LINEAGE: Lineage = Lineage(*b"a whole lineage.");
 
 pub(crate) type Entry = (Term, Kind, Vec<u8>);
 
@@ -87,7 +93,7 @@ pub(crate) fn commands(term: u64, first: u64, count: u8, size: u16) -> Run {
         data.extend(std::iter::repeat_n(n ^ first as u8 ^ term as u8, size.into()));
     }
     let (term, first, count) = (Term(term), LogIndex(first), count.into());
-    Run { term, first, count, kind: Kind::Commands, data: data.into() }
+    Run { term, first, count, kind: Kind::Commands, origin: ORIGIN, data: data.into() }
 }
 
 /// A snapshot's content.
@@ -170,7 +176,7 @@ impl Model {
             Step::Reset { ahead, bytes } => {
                 let index = LogIndex(last.index.0 + u64::from(*ahead));
                 let last = Position { term: last.term.next(), index };
-                let base = Snapshot { last, membership: sole(seat(7)), commands: index.0 / 2 };
+                let base = base(last, 7, index.0 / 2);
                 if index.0 > 0 {
                     stage(store, &base, &content(*bytes))?;
                 }
@@ -220,7 +226,8 @@ impl Model {
         let mut data = item::long(bytes as usize).to_vec();
         data.extend(content(bytes));
         let (term, first) = (last.term.max(self.hard.term), last.index.next());
-        let run = Run { term, first, count: 1, kind: Kind::Commands, data: data.into() };
+        let run =
+            Run { term, first, count: 1, kind: Kind::Commands, origin: ORIGIN, data: data.into() };
         Write { runs: vec![run], ..Write::default() }
     }
 
@@ -256,9 +263,12 @@ impl Model {
         let index = self.last().index.0.saturating_sub(before.into());
         let (term, ..) = self.entries.get(&index)?;
         let last = Position { term: *term, index: LogIndex(index) };
-        let base = Snapshot { last, membership: sole(seat(9)), commands: index };
-        Some((base, content(bytes)))
+        Some((base(last, 9, index), content(bytes)))
     }
+}
+
+fn base(last: Position, voter: u8, commands: u64) -> Snapshot {
+    Snapshot { lineage: LINEAGE, last, membership: sole(seat(voter)), commands }
 }
 
 /// Whether everything up to a step is durable when it returns.

@@ -19,7 +19,7 @@ use mosaik_proto::{
 
 use crate::{
     files::Place,
-    model::{commands, content, seat},
+    model::{LINEAGE, commands, content, seat},
 };
 
 /// Syncs only when told how it ends.
@@ -240,7 +240,7 @@ fn snapshots_boots_and_damage() {
     let (thread, reports) = start(Wal::new(&place.0));
     let Report::Loaded(Ok(first)) = reports.recv().unwrap() else { panic!("it loads") };
     let last = Position { term: Term(1), index: LogIndex(2) };
-    let snapshot = Snapshot { last, membership: sole(seat(1)), commands: 2 };
+    let snapshot = Snapshot { lineage: LINEAGE, last, membership: sole(seat(1)), commands: 2 };
     let bytes = content(300_000);
     let tasks = [
         Task::SnapshotChunk(vec![1].into()),

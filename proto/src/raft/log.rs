@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use bytes::Bytes;
 
-use super::{Kind, LogIndex, Position, Run, Term};
+use super::{Kind, LogIndex, Origin, Position, Run, Term};
 use crate::streams::item;
 
 /// Entries from behind the snapshot to the last one. A run's bytes are shared with the messages
@@ -185,11 +185,22 @@ impl Log {
     }
 }
 
+/// The origin of entries that are nobody's commands.
+const NOBODY: Origin = Origin { session: 0, number: 0 };
+
+impl Origin {
+    /// The origin of what stands `count` commands further on.
+    #[must_use]
+    pub const fn behind(self, count: u32) -> Self {
+        Self { number: self.number.wrapping_add(count as u64), ..self }
+    }
+}
+
 impl Run {
     /// A run of one entry without content.
     #[must_use]
     pub const fn empty(term: Term, first: LogIndex, kind: Kind) -> Self {
-        Self { term, first, count: 1, kind, data: Bytes::new() }
+        Self { term, first, count: 1, kind, origin: NOBODY, data: Bytes::new() }
     }
 
     /// Its last entry.
@@ -238,6 +249,7 @@ impl Run {
         let tail = Self {
             first: LogIndex(self.first.0 + u64::from(count)),
             count: self.count - count,
+            origin: self.origin.behind(count),
             data: self.data.slice(end..),
             ..self
         };
@@ -274,7 +286,14 @@ mod tests {
         }
         let count = lengths.len() as u32;
         let (term, first) = (Term(term), LogIndex(first));
-        Run { term, first, count, kind: Kind::Commands, data: data.into() }
+        Run {
+            term,
+            first,
+            count,
+            kind: Kind::Commands,
+            origin: Origin::default(),
+            data: data.into(),
+        }
     }
 
     fn log() -> Log {

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{
-    Ack, Action, Append, Config, Fault, Kind, Lag, LogIndex, Message, Outcome, Position, Raft,
-    Refused, Run, Seat, State, Voters,
+    Ack, Action, Append, Config, Fault, Kind, Lag, LogIndex, Message, Origin, Outcome, Position,
+    Raft, Refused, Run, Seat, State, Voters,
     progress::{Pace, Progress},
     vocabulary::encode,
     voters::agreed,
@@ -126,6 +126,7 @@ impl Raft {
         &mut self,
         kind: Kind,
         count: u32,
+        origin: Origin,
         data: Bytes,
         out: &mut Outbox<Action>,
     ) {
@@ -134,7 +135,7 @@ impl Raft {
             return out.push(Action::Refused(refused));
         }
         let (term, index) = (self.hard.term, self.log.last().index.next());
-        let run = Run { term, first: index, count, kind, data };
+        let run = Run { term, first: index, count, kind, origin, data };
         assert!(run.is_sound(), "the host proposes whole entries");
         if self.log.commands() == 0
             && let State::Leader(leader) = &mut self.state

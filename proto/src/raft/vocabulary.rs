@@ -6,7 +6,7 @@ use core::{fmt, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Membership, Seat, Voters};
+use super::{Lineage, Membership, Seat, Voters};
 use crate::limits;
 
 /// A term: at most one leader each.
@@ -79,6 +79,18 @@ pub enum Kind {
     Control,
 }
 
+/// Which commands of which client a run holds, so that nothing is taken twice. Raft carries it and
+/// counts on when it cuts a run in two; what it means is the host's affair.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Origin {
+    /// The session: the place of the entry that opened it. 0 is none.
+    pub session: u64,
+    /// The number of the first command in it.
+    pub number: u64,
+}
+
 /// Entries of one term and kind that follow each other.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Run {
@@ -90,13 +102,15 @@ pub struct Run {
     pub count: u32,
     /// What they hold.
     pub kind: Kind,
+    /// Whose they are.
+    pub origin: Origin,
     /// Their content.
     pub data: Bytes,
 }
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { term, first, count, kind, data } = self;
+        let Self { term, first, count, kind, data, origin: _ } = self;
         write!(f, "{kind:?}({term:?}{first:?}+{count}, {} B)", data.len())
     }
 }
@@ -283,6 +297,8 @@ impl Write {
 /// What a log begins with, where its first entries are in a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// The lineage of the log.
+    pub lineage: Lineage,
     /// The last entry in it.
     pub last: Position,
     /// The membership in force there.
@@ -296,6 +312,8 @@ pub struct Snapshot {
 pub struct Config {
     /// This member.
     pub seat: Seat,
+    /// The history that it takes part in.
+    pub lineage: Lineage,
     /// May vote and lead. A member that may not stays a learner for ever.
     pub can_vote: bool,
     /// True if writes take time: then they are asked for and waited for. Else the log in memory is
@@ -321,6 +339,7 @@ impl Config {
     pub const fn new(seat: Seat) -> Self {
         Self {
             seat,
+            lineage: Lineage([0; 16]),
             can_vote: true,
             durable: false,
             election_timeout: Duration::from_secs(2),
@@ -374,6 +393,8 @@ pub enum Event {
         kind: Kind,
         /// How many entries; one unless they are commands.
         count: u32,
+        /// Whose they are.
+        origin: Origin,
         /// Their content.
         data: Bytes,
     },

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use mosaik_proto::{
     Core, Outbox, PeerId,
     raft::{
-        Action, Config, Event, Kind, LogIndex, Message, Raft, Role, Run, Seat, SeatId, Snapshot,
-        Stored, Ticket, Write,
+        Action, Config, Event, Kind, LogIndex, Message, Origin, Raft, Role, Run, Seat, SeatId,
+        Snapshot, Stored, Ticket, Write,
     },
     rng::Rng,
     streams::item,
@@ -170,7 +170,10 @@ impl Cluster {
         data.extend(command.to_be_bytes());
         let before = self.proposed.len();
         let data = data.into();
-        self.feed(host, Event::Propose { kind: Kind::Commands, count: 1, data });
+        self.feed(
+            host,
+            Event::Propose { kind: Kind::Commands, count: 1, origin: Origin::default(), data },
+        );
         self.proposed.len() > before
     }
 
@@ -375,7 +378,10 @@ impl Cluster {
         let mut data = item::long(bytes).to_vec();
         data.resize(item::LONG + bytes, self.next_command as u8);
         let data = data.into();
-        self.feed(host, Event::Propose { kind: Kind::Commands, count: 1, data });
+        self.feed(
+            host,
+            Event::Propose { kind: Kind::Commands, count: 1, origin: Origin::default(), data },
+        );
     }
 
     // --- the world -------------------------------------------------------------------------
@@ -496,7 +502,7 @@ impl Cluster {
         let commands = applied.iter().filter(|(_, _, data)| data.len() == 8).count() as u64;
         if self.hosts[host].raft().commit() < last.index {
             self.hosts[host].applied = applied;
-            let snapshot = Snapshot { last, membership, commands };
+            let snapshot = Snapshot { last, membership, commands, ..Snapshot::default() };
             self.feed(host, Event::Install { term: of_term, snapshot });
         }
     }
