@@ -27,6 +27,7 @@ pub mod core;
 pub mod crypto;
 pub mod discovery;
 mod fmt;
+pub mod groups;
 #[cfg(feature = "host")]
 mod host;
 pub mod ids;
