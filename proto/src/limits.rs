@@ -203,6 +203,24 @@ pub const STORE_SETTLE: Duration = Duration::from_millis(200);
 /// How long the end of a handle waits for a disk that does not answer.
 pub const STORE_CLOSE: Duration = Duration::from_secs(5);
 
+// --- groups -----------------------------------------------------------------------------------
+
+/// Groups that one node takes part in.
+pub const GROUPS: usize = 4_096;
+/// One encoded command. Larger ones are refused at the caller.
+pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
+/// Commands of one node in one group without an outcome.
+pub const COMMANDS_IN_FLIGHT: u64 = 16 * 1024;
+/// Their bytes, lengths included; one larger command may go alone.
+pub const COMMANDS_BYTES: u64 = 16 * 1024 * 1024;
+/// Linearizable reads of one node in one group that wait.
+pub const GROUP_READS: usize = 64 * 1024;
+/// Bytes of writes that wait for a store which falls behind, besides those in its thread's queue:
+/// with more the store counts as failed.
+pub const STORE_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
+/// Events of a group that a slow reader of its notices may be behind.
+pub const GROUP_NOTICES: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
