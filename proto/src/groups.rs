@@ -5,14 +5,19 @@
 mod config;
 #[allow(dead_code, reason = "until groups are wired")]
 mod control;
+#[allow(dead_code, reason = "until groups are wired")]
+mod head;
 mod index;
+mod snapshot_digest;
 mod vocabulary;
 
 pub use self::{
     config::{ConsensusConfig, GroupConfig},
+    head::head_length,
     index::{Cursor, Index, IndexRange},
+    snapshot_digest::SnapshotDigest,
     vocabulary::{
-        Action, Applying, Blocked, Counter, Env, Event, FrozenHead, Input, Loaded, Member, Notice,
-        OperatorError, Outcome, Output, Rejection, Status, StoreFault,
+        Action, Applying, Blocked, Counter, Env, Event, FrozenHead, Input, InstallFault, Loaded,
+        Member, Notice, OperatorError, Outcome, Output, Rejection, Status, StoreFault,
     },
 };

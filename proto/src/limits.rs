@@ -182,6 +182,34 @@ pub const LOG_BYTES: u64 = 256 * 1024 * 1024;
 /// Linearizable reads that wait at one member.
 pub const READS: usize = 16 * 1024;
 
+// --- snapshots --------------------------------------------------------------------------------
+
+/// Bytes of entries behind the last snapshot at which the leader asks for another.
+pub const SNAPSHOT_AFTER_BYTES: u64 = 32 * 1024 * 1024;
+/// The same while a member fetches the present one: a new one would make it begin anew.
+pub const SNAPSHOT_AFTER_BYTES_MOST: u64 = 128 * 1024 * 1024;
+/// Bytes of entries that a snapshot covers and that are kept nevertheless, for members that are only
+/// a little behind.
+pub const LOG_TAIL_BYTES: u64 = 4 * 1024 * 1024;
+/// This core's part of a snapshot: the sessions.
+pub const SNAPSHOT_HEAD_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of a snapshot that are asked for and not yet kept by the host. Fills a path of 1 Gbit/s and
+/// 30 ms.
+pub const FETCH_WINDOW: usize = 4 * 1024 * 1024;
+/// Members from whom a snapshot is fetched at once.
+pub const FETCH_SOURCES: usize = 8;
+/// Silence after which a member is not asked for chunks any more. Any byte of it counts: no timeout
+/// depends on the size of what is sent.
+pub const FETCH_SILENCE: Duration = Duration::from_secs(5);
+/// Chunks that one member may ask for before the first is on its way: its whole window.
+pub const FETCH_ASKS: usize = FETCH_WINDOW / SNAPSHOT_CHUNK;
+/// Chunks that are being read for others, of one group. Bounds what a slow disk makes us hold.
+pub const CHUNK_READS: usize = 4;
+/// Commands after which members compare what their machines hold.
+pub const DIGEST_EVERY: u64 = 4_096;
+/// Digests of one member's machine that wait for those of the others.
+pub const DIGESTS: usize = 16;
+
 // --- store ------------------------------------------------------------------------------------
 
 /// A log segment on disk ends with the batch that reaches this many bytes.

@@ -214,7 +214,7 @@ pub enum Input {
         snapshot: Box<Snapshot>,
         /// Its size.
         bytes: u64,
-        /// The digest of its bytes.
+        /// The digest of its bytes ([`SnapshotDigest`](super::SnapshotDigest)).
         digest: Digest,
     },
     /// [`Output::Freeze`] failed; nothing changed.
@@ -226,16 +226,31 @@ pub enum Input {
         /// The bytes.
         data: Option<Bytes>,
     },
-    /// [`Output::Install`] was carried out: machine and store are those of the snapshot.
+    /// One more [`Output::FetchChunk`] was taken over: there is room for another.
+    ChunkKept,
+    /// The snapshot that is being fetched cannot be kept: the store or the machine refused it.
+    FetchFailed(String),
+    /// [`Output::Install`] was carried out: the machine is that of the snapshot, which is staged if
+    /// there is a store, and can be read like one that was frozen here.
     Installed(LogIndex),
-    /// [`Output::Install`] failed: the bytes are not those of the digest, or the machine or the store
-    /// refused them. The machine is as it was.
+    /// [`Output::Install`] failed. The machine is as it was.
     InstallFailed {
         /// The last entry of the snapshot.
         last: LogIndex,
         /// What was wrong.
-        what: String,
+        why: InstallFault,
     },
+}
+
+/// Why a snapshot was not installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstallFault {
+    /// Its bytes are not those of the digest: a member sent others.
+    #[error("the snapshot that arrived is not the one that was asked for")]
+    Digest,
+    /// The machine or the store refused it.
+    #[error("the snapshot was refused: {0}")]
+    Refused(String),
 }
 
 /// What a store held.
@@ -322,7 +337,9 @@ pub enum Output {
         /// This core's part.
         head: Bytes,
     },
-    /// Replace the machine by the fetched snapshot, and the store's log by one that begins with it.
+    /// Replace the machine by the fetched snapshot, and stage it in the store. After
+    /// [`Input::Installed`] comes a [`Persist`](Self::Persist) with a reset or a
+    /// [`Compact`](Self::Compact), which makes it what the log begins with.
     Install {
         /// What it covers.
         snapshot: Box<Snapshot>,
@@ -330,17 +347,16 @@ pub enum Output {
         head: u32,
         /// The bytes in all.
         bytes: u64,
-        /// Their digest: compared by the host before anything changes.
+        /// Their digest ([`SnapshotDigest`](super::SnapshotDigest)): compared by the host before
+        /// anything changes.
         digest: Digest,
-        /// True if the log behind it stays ([`Input::Installed`] is followed by no reset).
-        keep_log: bool,
     },
     /// The history of the machine is lost: it begins as new. Where it cannot
     /// ([`GroupConfig::restartable`]), it serves no reads until joined again.
     Reset,
 
     // --- snapshots ---
-    /// Drop the log up to here: the frozen snapshot covers it.
+    /// Drop the stored log up to here: the frozen or installed snapshot covers it.
     Compact(Position),
     /// Read a chunk of the frozen snapshot that ends at `last`; answered by [`Input::Chunk`].
     ReadChunk {
@@ -358,8 +374,11 @@ pub enum Output {
         /// Bytes in all.
         bytes: u64,
     },
-    /// Keep the next chunk of it. Chunks come in order.
+    /// Keep the next chunk of it. Chunks come in order; each is answered by [`Input::ChunkKept`], and
+    /// no more than [`FETCH_WINDOW`](crate::limits::FETCH_WINDOW) bytes wait for that.
     FetchChunk(Bytes),
+    /// The snapshot that was being fetched is not needed: what was kept of it is dropped.
+    FetchCancel,
 
     // --- calls ---
     /// The leader has this node's commands in its log: a first word, not the last.

@@ -50,6 +50,25 @@ impl Log {
         self.bytes
     }
 
+    /// Bytes of memory that the log costs, about: payload, and what each run needs besides.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.bytes + (self.runs.len() * size_of::<Run>()) as u64
+    }
+
+    /// The last entry that can go if so many bytes of the log are to stay.
+    #[must_use]
+    pub fn before_tail(&self, bytes: u64) -> LogIndex {
+        let mut kept = 0;
+        for run in self.runs.iter().rev() {
+            if kept >= bytes {
+                return run.end().index;
+            }
+            kept += (run.data.len() + size_of::<Run>()) as u64;
+        }
+        self.base.index
+    }
+
     /// The runs that are kept.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
@@ -332,6 +351,19 @@ mod tests {
         assert_eq!((log.commands(), log.bytes()), (4, 12));
         log.truncate(LogIndex(4));
         assert_eq!((log.last(), log.commands(), log.bytes()), (log.base(), 3, 0));
+    }
+
+    /// Entries without content cost memory too.
+    #[test]
+    fn the_tail_is_measured_in_what_it_costs() {
+        let log = log();
+        let run = size_of::<Run>() as u64;
+        assert_eq!(log.weight(), log.bytes() + 3 * run);
+        let before = |bytes| log.before_tail(bytes).0;
+        let newest = log.runs().last().unwrap().data.len() as u64 + run;
+        assert_eq!((before(0), before(1), before(newest), before(newest + 1)), (7, 4, 4, 3));
+        assert_eq!((before(newest + run), before(newest + run + 1)), (3, 0));
+        assert_eq!(before(u64::MAX), 0);
     }
 
     #[test]

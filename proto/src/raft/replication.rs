@@ -151,7 +151,7 @@ impl Raft {
         if leader.transfer.is_some() {
             return Some(Refused::Transferring);
         }
-        if self.log.bytes() >= limits::LOG_BYTES {
+        if self.log.weight() >= limits::LOG_BYTES {
             return Some(Refused::LogFull);
         }
         let first = kind == Kind::Commands && self.log.commands() == 0;

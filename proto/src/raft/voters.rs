@@ -189,7 +189,7 @@ impl Membership {
     }
 
     /// True if it is what a peer may send.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.sets().all(Voters::is_sound)
     }
 
