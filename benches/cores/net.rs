@@ -109,7 +109,7 @@ impl Net {
         self.settle();
         for (at, other, side) in [(n, 0, Side::Dialer), (0, n, Side::Listener)] {
             let peer = entries[other].id();
-            self.tell(at, Event::LinkUp { link, peer, side, rtt });
+            self.tell(at, Event::LinkUp { link, peer, side, rtt, binding: [n as u8; 32] });
         }
         self.settle();
     }

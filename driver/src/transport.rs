@@ -56,6 +56,10 @@ pub trait Link: Clone + Send + Sync + 'static {
     /// Who is at the other end.
     fn peer(&self) -> PeerId;
 
+    /// What both ends of this connection know, and nobody else: keying material exported from its
+    /// handshake (RFC 9266). Two connections never have the same.
+    fn binding(&self) -> [u8; 32];
+
     /// The present estimate of the round-trip time.
     fn rtt(&self) -> Duration;
 

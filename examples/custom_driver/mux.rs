@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use mosaik_proto::{PeerId, ids::ChannelId, limits, wire::CloseCode};
+use mosaik_proto::{Digest, PeerId, ids::ChannelId, limits, wire::CloseCode};
 
 const HEADER: usize = 13;
 /// A frame carries no more. Larger writes are cut, so that `Drained` comes as often as the cores
@@ -26,8 +26,8 @@ const WAITING: usize = 1 << 18;
 
 /// What one end says to the other.
 pub(crate) enum Frame {
-    /// The first frame of both ends: who speaks. Stated, not proved!
-    Hello(PeerId),
+    /// The first frame of both ends: who speaks, and a number. Stated, not proved!
+    Hello(PeerId, Digest),
     Open(u64),
     Data(u64, Bytes),
     Close(u64, CloseCode),
@@ -47,7 +47,9 @@ impl Mux {
     /// Appends a frame, on behalf of `channel` if its bytes count as a debt of that channel.
     pub(crate) fn say(&mut self, frame: &Frame, channel: Option<ChannelId>) {
         let (kind, wire, payload) = match frame {
-            Frame::Hello(peer) => (0, 0, Bytes::copy_from_slice(peer.as_bytes())),
+            Frame::Hello(peer, number) => {
+                (0, 0, [*peer.as_bytes(), *number.as_bytes()].concat().into())
+            }
             Frame::Open(wire) => (1, *wire, Bytes::new()),
             Frame::Data(wire, data) => (2, *wire, data.clone()),
             Frame::Close(wire, code) => (3, *wire, code.code().to_be_bytes().to_vec().into()),
@@ -114,10 +116,11 @@ impl Mux {
         self.input.advance(HEADER);
         let mut payload = self.input.split_to(length).freeze();
         Ok(Some(match (kind, length) {
-            (0, 32) => {
-                let mut key = [0; 32];
+            (0, 64) => {
+                let (mut key, mut number) = ([0; 32], [0; 32]);
                 payload.copy_to_slice(&mut key);
-                Frame::Hello(PeerId::from_bytes(key))
+                payload.copy_to_slice(&mut number);
+                Frame::Hello(PeerId::from_bytes(key), Digest::from_bytes(number))
             }
             (1, 0) if wire & 1 == 1 => Frame::Open(wire),
             (2, _) => Frame::Data(wire, payload),

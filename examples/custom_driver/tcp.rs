@@ -19,7 +19,7 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use mosaik_proto::{
-    PeerId,
+    Digest, PeerId,
     ids::{ChannelId, LinkId, Side},
     limits,
     links::{DialError, DownReason},
@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 struct Conn {
     socket: TcpStream,
     mux: Mux,
+    /// What we said in our hello.
+    number: Digest,
     /// Whom we dialled. `None`: the other end did.
     dialled: Option<PeerId>,
     up: bool,
@@ -191,13 +193,16 @@ impl Tcp {
         conn.readable = conn.mux.receive(&mut conn.socket).map_err(|_| DownReason::Lost)?;
         while let Some(frame) = conn.mux.hear().map_err(|_| DownReason::Lost)? {
             events.push_back(match frame {
-                Frame::Hello(peer) if !conn.up => {
+                Frame::Hello(peer, theirs) if !conn.up => {
                     if conn.dialled.is_some_and(|dialled| dialled != peer) {
                         return Err(DownReason::Lost); // somebody else lives there now
                     }
                     (conn.up, conn.until) = (true, None);
                     let side = if conn.dialled.is_some() { Side::Dialer } else { Side::Listener };
-                    Event::LinkUp { link, peer, side, rtt: now.since(conn.since) }
+                    // Of TLS this would be exported keying material (RFC 9266).
+                    let (first, second) = (conn.number.min(theirs), conn.number.max(theirs));
+                    let binding = *first.derive(second.as_bytes()).as_bytes();
+                    Event::LinkUp { link, peer, side, rtt: now.since(conn.since), binding }
                 }
                 Frame::Open(wire) if conn.up && !conn.channels.contains_key(&wire) => {
                     self.last_id += 1;
@@ -218,7 +223,7 @@ impl Tcp {
                     None => continue,
                 },
                 Frame::Goodbye(code) => return Err(DownReason::Closed(code)),
-                Frame::Hello(_) | Frame::Open(_) => return Err(DownReason::Lost),
+                Frame::Hello(..) | Frame::Open(_) => return Err(DownReason::Lost),
             });
         }
         Ok(())
@@ -250,10 +255,11 @@ impl Tcp {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, token, both)?;
         let mut mux = Mux::default();
-        mux.say(&Frame::Hello(self.me), None);
+        let number = Digest::random();
+        mux.say(&Frame::Hello(self.me, number), None);
         let (until, channels) = (Some(now + PATIENCE), BTreeMap::new());
-        let conn =
-            Conn { socket, mux, dialled, up: false, since: now, until, readable: false, channels };
+        let (up, since, readable) = (false, now, false);
+        let conn = Conn { socket, mux, number, dialled, up, since, until, readable, channels };
         self.conns.insert(link, conn);
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Bench {
         let link = LinkId(self.links.len() as u64);
         self.links.push((link, who, None));
         let (peer, rtt) = (peer(who).id, Duration::from_millis(1));
-        self.step(Event::LinkUp { link, peer, side, rtt });
+        self.step(Event::LinkUp { link, peer, side, rtt, binding: [link.0 as u8; 32] });
         if side == Side::Listener {
             let control = self.channel(link);
             if let Some(held) = self.links.last_mut() {

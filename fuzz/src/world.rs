@@ -110,7 +110,7 @@ impl World {
     pub fn link_up(&mut self, who: usize, side: Side) -> LinkId {
         let link = LinkId(self.fresh());
         let (peer, rtt) = (peer(who).id, Duration::from_millis(3));
-        self.step(Event::LinkUp { link, peer, side, rtt });
+        self.step(Event::LinkUp { link, peer, side, rtt, binding: [link.0 as u8; 32] });
         link
     }
 

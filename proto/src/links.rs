@@ -97,11 +97,21 @@ enum Phase {
     Admitted,
 }
 
+/// What the transport says of a new link.
+struct Proved {
+    peer: PeerId,
+    side: Side,
+    rtt: core::time::Duration,
+    binding: [u8; 32],
+}
+
 #[derive(Debug)]
 struct Link {
     peer: PeerId,
     side: Side,
     rtt: core::time::Duration,
+    /// What both ends of this connection know, and nobody else.
+    binding: [u8; 32],
     phase: Phase,
     /// The control channel, once it is open.
     control: Option<ChannelId>,
@@ -172,9 +182,7 @@ impl Links {
         &mut self,
         env: Env<'_>,
         link: LinkId,
-        peer: PeerId,
-        side: Side,
-        rtt: core::time::Duration,
+        Proved { peer, side, rtt, binding }: Proved,
         out: &mut Outbox<Action>,
     ) {
         let superfluous = side == Side::Dialer && {
@@ -209,6 +217,7 @@ impl Links {
             peer,
             side,
             rtt,
+            binding,
             phase: Phase::AwaitHello,
             control: None,
             reader: FrameReader::new(),
@@ -217,8 +226,7 @@ impl Links {
             admitted_at: None,
         };
         if side == Side::Dialer {
-            // Control channels take the even half of the core's ids, streams the odd one.
-            let channel = ChannelId::core(self.next_channel * 2);
+            let channel = Protocol::Control.channel(self.next_channel);
             self.next_channel += 1;
             state.control = Some(channel);
             self.channels.open(link, channel, Protocol::Control);
@@ -512,8 +520,8 @@ impl Core for Links {
     fn handle(&mut self, env: Env<'_>, event: Event, out: &mut Outbox<Action>) {
         match event {
             Event::Timeout => self.on_timeout(env, out),
-            Event::LinkUp { link, peer, side, rtt } => {
-                self.on_link_up(env, link, peer, side, rtt, out);
+            Event::LinkUp { link, peer, side, rtt, binding } => {
+                self.on_link_up(env, link, Proved { peer, side, rtt, binding }, out);
             }
             Event::LinkDown { link, reason } => self.on_link_down(env, link, reason, out),
             Event::LinkRtt { link, rtt } => self.on_rtt(link, rtt, out),

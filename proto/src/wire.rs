@@ -29,6 +29,7 @@ pub use self::{
     codec::{DecodeError, decode, decode_first, encode, encode_into},
     frame::{Frame, FrameError, FrameReader, HEADER_LEN, Head, header},
 };
+use crate::ids::ChannelId;
 
 /// The version of everything in this module and above it. Two nodes talk if theirs are equal.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -52,5 +53,16 @@ impl Protocol {
             2 => Some(Self::Stream),
             _ => None,
         }
+    }
+
+    /// The n-th id for a channel of this protocol that this node opens: each protocol has its own,
+    /// so that their cores allocate without asking each other.
+    #[must_use]
+    pub const fn channel(self, n: u64) -> ChannelId {
+        // Streams open the most, so every second id is theirs.
+        ChannelId::core(match self {
+            Self::Control => n * 4,
+            Self::Stream => n * 2 + 1,
+        })
     }
 }

@@ -142,7 +142,7 @@ impl Crowd {
 
     fn up(&mut self, n: u64, side: Side) -> Vec<Action> {
         let (link, peer) = (LinkId(n), stranger(n).id());
-        self.step(Event::LinkUp { link, peer, side, rtt: Duration::ZERO })
+        self.step(Event::LinkUp { link, peer, side, rtt: Duration::ZERO, binding: [n as u8; 32] })
     }
 
     fn admit(&mut self, n: u64) -> Vec<Action> {
@@ -161,6 +161,20 @@ fn closed(actions: &[Action]) -> Option<CloseCode> {
         Action::CloseLink { code, .. } | Action::CloseChannel { code, .. } => Some(*code),
         _ => None,
     })
+}
+
+/// LINK-18: siblings hear what their proofs on a link are bound to.
+#[test]
+fn link_18_the_binding_comes_with_the_link() {
+    let mut crowd = Crowd::new();
+    for n in 1..3 {
+        let actions = crowd.admit(n);
+        let bindings = actions.iter().filter_map(|action| match action {
+            Action::Connected { binding, .. } => Some(*binding),
+            _ => None,
+        });
+        assert_eq!(bindings.collect::<Vec<_>>(), [[n as u8; 32]]);
+    }
 }
 
 /// LINK-10: strangers that say nothing; they do not keep us from dialling.

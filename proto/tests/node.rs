@@ -78,7 +78,8 @@ impl World {
                 self.next += 1;
                 for (end, side) in [(end, Side::Dialer), (other, Side::Listener)] {
                     let peer = id(NAMES[1 - end]);
-                    self.queue.push_back((end, Event::LinkUp { link, peer, side, rtt }));
+                    let binding = [link.0 as u8; 32];
+                    self.queue.push_back((end, Event::LinkUp { link, peer, side, rtt, binding }));
                 }
             }
             Action::OpenChannel { link, channel, .. } => {
@@ -209,7 +210,8 @@ fn node_02_the_end_has_its_order() {
     // A node that has ended says so to everybody, and nothing else.
     let (link, peer, side) = (LinkId(900), id("b"), Side::Listener);
     world.actions.clear();
-    world.step(1, Event::LinkUp { link, peer, side, rtt: Duration::ZERO });
+    let (rtt, binding) = (Duration::ZERO, [9; 32]);
+    world.step(1, Event::LinkUp { link, peer, side, rtt, binding });
     assert!(matches!(world.actions[..], [(1, Action::CloseLink { code: c, .. })] if c == code));
     world.run_for(Duration::from_secs(60));
     assert!(world.index(1, |action| matches!(action, Action::Dial { .. })).is_none());

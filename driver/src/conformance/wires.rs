@@ -211,6 +211,10 @@ impl<L: Link> Link for BenchLink<L> {
         self.inner.peer()
     }
 
+    fn binding(&self) -> [u8; 32] {
+        self.inner.binding()
+    }
+
     fn rtt(&self) -> Duration {
         self.inner.rtt()
     }

@@ -21,12 +21,16 @@ use super::{
 };
 use crate::{sync::cell::lock, transport::Link};
 
+/// The label of the TLS exporter whose output binds proofs to a connection (RFC 9266, section 2).
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+
 /// A connection to a peer whose key is proved. Clones are handles of the same connection; when the
 /// last handle and the last channel are gone, the connection closes.
 #[derive(Clone, Debug)]
 pub struct QuicLink {
     connection: Connection,
     peer: PeerId,
+    binding: [u8; 32],
     closing: Closing,
     allowance: Allowance,
     /// Held by a link that somebody else made, until it is admitted or ends.
@@ -41,9 +45,11 @@ impl QuicLink {
         seat: Option<Seat>,
     ) -> Option<Self> {
         let peer = tls::proved_peer(&connection)?;
+        let mut binding = [0; 32];
+        connection.export_keying_material(&mut binding, EXPORTER, &[]).ok()?;
         let closing = Closing { transport, link: Arc::default() };
         let (allowance, seat) = (Allowance::new(), Arc::new(Mutex::new(seat)));
-        Some(Self { connection, peer, closing, allowance, seat })
+        Some(Self { connection, peer, binding, closing, allowance, seat })
     }
 }
 
@@ -53,6 +59,10 @@ impl Link for QuicLink {
 
     fn peer(&self) -> PeerId {
         self.peer
+    }
+
+    fn binding(&self) -> [u8; 32] {
+        self.binding
     }
 
     fn rtt(&self) -> Duration {

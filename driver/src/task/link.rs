@@ -130,8 +130,8 @@ pub(crate) fn start<R: Runtime, L: Link>(
     link: L,
     side: Side,
 ) {
-    let (id, peer, rtt) = (ids.link(), link.peer(), link.rtt());
-    let up = Event::LinkUp { link: id, peer, side, rtt };
+    let (id, peer, rtt, binding) = (ids.link(), link.peer(), link.rtt(), link.binding());
+    let up = Event::LinkUp { link: id, peer, side, rtt, binding };
     let slot = Arc::new(LinkSlot {
         id,
         queued: Queued::default(),

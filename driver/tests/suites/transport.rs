@@ -110,6 +110,18 @@ async fn both_ends_prove_their_keys() {
     assert!(pair.dialled.rtt() < Duration::from_secs(1));
 }
 
+/// LINK-18: what a proof is bound to is known to both ends of a link, and is of this link only.
+async fn link_18_both_ends_of_a_link_and_no_other_have_its_binding() {
+    let Pair { a, b, dialled, accepted } = pair().await;
+    assert_eq!(dialled.binding(), accepted.binding());
+    let addrs: Vec<_> = b.local_addrs().into_iter().collect();
+    let (again, other_end) = join(a.dial(dialled.peer(), addrs), b.accept()).await;
+    let (again, other_end) = (again.expect("dialled"), other_end.expect("accepted"));
+    assert_eq!(again.binding(), other_end.binding());
+    assert_ne!(again.binding(), dialled.binding());
+    assert_ne!(again.binding(), [0; 32]);
+}
+
 async fn every_link_proves_the_keys_again() {
     let Pair { a, b, dialled, .. } = pair().await;
     let addrs: Vec<_> = b.local_addrs().into_iter().collect();
@@ -446,6 +458,7 @@ async fn without_addresses_it_listens_everywhere() {
 tests! {
     one_thread:
     both_ends_prove_their_keys
+    link_18_both_ends_of_a_link_and_no_other_have_its_binding
     every_link_proves_the_keys_again
     another_key_at_the_address_is_a_wrong_peer
     a_wrong_peer_does_not_hide_the_right_one

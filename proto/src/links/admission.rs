@@ -111,7 +111,7 @@ impl Links {
         let Some(state) = self.links.get_mut(&link) else { return };
         let phase = core::mem::replace(&mut state.phase, Phase::Admitted);
         let Phase::AwaitReady(entry) = phase else { return };
-        let (peer, side, rtt) = (state.peer, state.side, state.rtt);
+        let (peer, side, rtt, binding) = (state.peer, state.side, state.rtt, state.binding);
         state.admitted_at = Some(env.now.mono);
         if side == Side::Listener {
             self.strangers -= 1;
@@ -124,7 +124,7 @@ impl Links {
         tracing::debug!(?peer, ?link, ?side, "admitted");
         out.push(Action::Count(Counter::Admitted));
         out.push(Action::Path { peer, rtt: Some(rtt) });
-        out.push(Action::Connected { peer, link, side, entry });
+        out.push(Action::Connected { peer, link, side, entry, binding });
         self.consider_idle(env, link);
     }
 

@@ -82,6 +82,8 @@ pub enum Event {
         side: Side,
         /// The round-trip time of the handshake.
         rtt: Duration,
+        /// What both ends of this connection know, and nobody else (RFC 9266).
+        binding: [u8; 32],
     },
     /// The transport lost the link or it was closed.
     LinkDown {
@@ -248,7 +250,7 @@ pub enum Action {
         /// Why.
         code: CloseCode,
     },
-    /// To discovery and streams: a link was admitted.
+    /// To discovery, streams and groups: a link was admitted.
     Connected {
         /// The peer.
         peer: PeerId,
@@ -258,8 +260,10 @@ pub enum Action {
         side: Side,
         /// The peer's entry, verified.
         entry: SignedPeerEntry,
+        /// What both ends of the link know, and nobody else.
+        binding: [u8; 32],
     },
-    /// To discovery and streams: an admitted link ended.
+    /// To discovery, streams and groups: an admitted link ended.
     Disconnected {
         /// The peer.
         peer: PeerId,

@@ -40,8 +40,8 @@ pub(super) fn enter(event: Event, work: &mut Work) {
             work.push_back(Discovery(discovery::Event::Timeout));
             Streams(streams::Event::Timeout)
         }
-        Event::LinkUp { link, peer, side, rtt } => {
-            Links(links::Event::LinkUp { link, peer, side, rtt })
+        Event::LinkUp { link, peer, side, rtt, binding } => {
+            Links(links::Event::LinkUp { link, peer, side, rtt, binding })
         }
         Event::LinkDown { link, reason } => Links(links::Event::LinkDown { link, reason }),
         Event::LinkRtt { link, rtt } => Links(links::Event::LinkRtt { link, rtt }),
@@ -104,7 +104,7 @@ pub(super) fn from_links(action: links::Action, work: &mut Work, out: &mut Outbo
         A::CloseLink { link, code } => return out.push(Action::CloseLink { link, code }),
         A::Path { peer, rtt } => return out.push(Action::Path { peer, rtt }),
         A::Count(counter) => return out.push(Action::CountLinks(counter)),
-        A::Connected { peer, link, side, entry } => {
+        A::Connected { peer, link, side, entry, binding: _ } => {
             work.push_back(Discovery(discovery::Event::Connected { peer, link, side, entry }));
             Streams(streams::Event::Connected { peer, link })
         }

@@ -33,6 +33,9 @@ pub enum Event {
         side: Side,
         /// The round-trip time of the handshake.
         rtt: Duration,
+        /// What both ends of this connection know, and nobody else (RFC 9266): keying material
+        /// exported from its handshake. Proofs of groups are bound to it.
+        binding: [u8; 32],
     },
     /// A connection is down; its channels are down with it, without events of their own.
     LinkDown {

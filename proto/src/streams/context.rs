@@ -12,6 +12,7 @@ use crate::{
     rng::Rng,
     tickets::{Expiration, InvalidTicket, TicketValidator, validate_all},
     time::{Instant, TimerQueue, UnixMillis},
+    wire::Protocol,
 };
 
 /// The timers of streams.
@@ -96,9 +97,9 @@ impl Cx<'_> {
         SubscriptionId(self.shared.next_subscription)
     }
 
-    /// Opens a channel under an id from our half of the core's range.
+    /// Opens a channel under an id of streams.
     pub(super) fn open(&mut self, link: LinkId, route: Route) -> ChannelId {
-        let channel = ChannelId::core(self.shared.next_channel * 2 + 1);
+        let channel = Protocol::Stream.channel(self.shared.next_channel);
         self.shared.next_channel += 1;
         self.shared.routes.insert(channel, route);
         self.out.push(Action::Open { link, channel });

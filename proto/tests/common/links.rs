@@ -163,7 +163,8 @@ impl Bench {
         let peer = id(peer);
         let held = Held { peer, side, control: None, up: true };
         assert!(self.links.insert(link, held).is_none(), "a link is named once");
-        Event::LinkUp { link, peer, side, rtt: Duration::from_millis(10) }
+        let binding = [link.0 as u8; 32];
+        Event::LinkUp { link, peer, side, rtt: Duration::from_millis(10), binding }
     }
 
     /// The transport has a new channel that the peer opened.

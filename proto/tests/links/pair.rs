@@ -100,7 +100,7 @@ impl Pair {
             }
             // A stream, as soon as there is a link: it may overtake READY.
             Action::Connected { link, .. } => {
-                let channel = ChannelId::core(self.next * 2 + 1);
+                let channel = Protocol::Stream.channel(self.next);
                 self.next += 1;
                 self.step(end, Event::Open { link, channel, protocol: Protocol::Stream });
             }

@@ -28,6 +28,7 @@ pub(super) struct DialPort {
 pub(super) struct LinkPort {
     pub(super) peer: PeerId,
     pub(super) rtt: Duration,
+    pub(super) binding: [u8; 32],
     pub(super) down: Option<DownReason>,
     pub(super) accepted: VecDeque<ChannelId>,
     pub(super) wakers: Vec<Waker>,
@@ -89,7 +90,10 @@ impl Port {
     /// Takes an event of the network.
     pub(super) fn tell(&mut self, event: Event) -> Told {
         match event {
-            Event::LinkUp { link, peer, side, rtt } => self.link_up(link, peer, side, rtt),
+            Event::LinkUp { link, peer, side, rtt, binding } => {
+                let (down, accepted, wakers) = (None, VecDeque::new(), Vec::new());
+                self.link_up(link, LinkPort { peer, rtt, binding, down, accepted, wakers }, side)
+            }
             Event::DialFailed { peer, reason } => (self.dialled(peer, Err(reason)).0, None),
             Event::LinkRtt { link, rtt } => {
                 if let Some(port) = self.links.get_mut(&link) {
@@ -139,12 +143,12 @@ impl Port {
         port.writer.take()
     }
 
-    fn link_up(&mut self, link: LinkId, peer: PeerId, side: Side, rtt: Duration) -> Told {
+    fn link_up(&mut self, link: LinkId, port: LinkPort, side: Side) -> Told {
         if let Some(code) = self.closed {
             return (Vec::new(), Some((link, code)));
         }
-        let (down, accepted, wakers) = (None, VecDeque::new(), Vec::new());
-        self.links.insert(link, LinkPort { peer, rtt, down, accepted, wakers });
+        let peer = port.peer;
+        self.links.insert(link, port);
         if side == Side::Listener {
             self.incoming.push_back(link);
             return (self.acceptor.take().into_iter().collect(), None);

@@ -229,6 +229,12 @@ impl Link for SimLink {
         kernel.with(rtt).unwrap_or_default()
     }
 
+    fn binding(&self) -> [u8; 32] {
+        let LinkHandle { kernel, process, id, .. } = &*self.0;
+        let binding = |state: &mut State| Some(state.port(*process)?.links.get(id)?.binding);
+        kernel.with(binding).unwrap_or_default()
+    }
+
     fn admitted(&self) {}
 
     async fn open(&self) -> Result<(SimRead, SimWrite), DownReason> {

@@ -114,7 +114,8 @@ impl Net {
             self.by_link.insert((process.host, *id), (key, end));
             self.hosts[process.host.0].traffic.handshakes += 1;
         }
-        self.tell(from, Event::LinkUp { link: ends[0].id, peer, side: Side::Dialer, rtt });
+        let (link, side, binding) = (ends[0].id, Side::Dialer, Link::binding(key));
+        self.tell(from, Event::LinkUp { link, peer, side, rtt, binding });
         self.links.insert(key, Link::new(ends, rtt));
         if self.is_cut(listener.host, from.host) {
             self.deafen(now, key, 0);
@@ -153,7 +154,8 @@ impl Net {
         let (process, id, rtt) = (link.ends[1].process, link.ends[1].id, link.rtt);
         let (from, to) = link.hosts();
         let peer = self.hosts[from.0].peer;
-        self.tell(process, Event::LinkUp { link: id, peer, side: Side::Listener, rtt });
+        let (side, binding) = (Side::Listener, Link::binding(key));
+        self.tell(process, Event::LinkUp { link: id, peer, side, rtt, binding });
         if self.is_cut(from, to) {
             self.deafen(now, key, 1);
         }

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use mosaik_proto::{
+    Digest,
     ids::{ChannelId, LinkId},
     links::DownReason,
     node::Event,
@@ -58,6 +59,11 @@ impl Link {
     pub(super) const fn new(ends: [LinkEnd; 2], rtt: Duration) -> Self {
         let held = [Vec::new(), Vec::new()];
         Self { ends, rtt, channels: BTreeMap::new(), next_channel: 0, held }
+    }
+
+    /// What both ends of this link know, and nobody else.
+    pub(super) fn binding(key: LinkKey) -> [u8; 32] {
+        *Digest::zero().derive(key.to_le_bytes()).as_bytes()
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -110,6 +110,24 @@ fn content(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|i| (i / 7) as u8).collect()
 }
 
+/// LINK-18: as the transports that this network stands for.
+#[test]
+fn both_ends_of_a_link_and_no_other_have_its_binding() {
+    let mut two = Two::new(Options::default());
+    for _ in 0..2 {
+        two.net.dial(two.now, Two::process(A), Two::peer(B), &[Two::addr(B)]);
+        two.run(500);
+    }
+    let bindings = two.told.iter().filter_map(|(_, host, event)| match event {
+        Event::LinkUp { binding, .. } => Some((*binding, *host)),
+        _ => None,
+    });
+    let mut bindings: Vec<_> = bindings.collect();
+    bindings.sort_unstable();
+    let [(a, A), (b, B), (c, A), (d, B)] = bindings[..] else { panic!("{bindings:?}") };
+    assert!(a == b && c == d && a != c);
+}
+
 #[test]
 fn a_dial_takes_one_round_trip_and_a_half() {
     let mut two = Two::new(Options { jitter_percent: 0, ..Options::wan() });
