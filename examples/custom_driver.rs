@@ -194,7 +194,12 @@ impl Driver {
             | Action::Catalog(_)
             | Action::Streams(_)
             | Action::Path { .. } => {}
-            Action::CountLinks(_) | Action::CountDiscovery(_) | Action::CountStreams(_) => {}
+            Action::CountLinks(_)
+            | Action::CountDiscovery(_)
+            | Action::CountStreams(_)
+            | Action::CountGroups(_) => {}
+            // We take part in no group. A library has a machine and a store for each.
+            Action::Group { .. } => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! One participant: links, discovery and streams, put together.
+//! One participant: links, discovery, streams and groups, put together.
 //!
 //! # Theory of operation
 //!
@@ -12,12 +12,16 @@
 //!              ┌───────────────────────────── Node ─────────────────────────────┐
 //!   Event ───► │  work queue ──► links ──────┐                                  │ ───► Action
 //!              │      ▲          discovery ──┼── actions: out, or to a sibling ─┤
-//!              │      └──────────streams ────┘            (node/route.rs)       │
+//!              │      │          streams ────┤            (node/route.rs)       │
+//!              │      └────────── groups ────┘                                  │
 //!              └────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Children see their siblings' facts as read-only views in their `Env` (the catalog, the admitted
 //! links), never as copies. `route.rs` is the only file that names two children.
+//!
+//! A farewell waits in the node until groups have been left (NODE-02): a group hands its work over on
+//! links, and a departed node has none.
 //!
 //! # Invariants
 //!
@@ -33,7 +37,8 @@ use self::route::Internal;
 pub use self::vocabulary::{Action, Event};
 use crate::{
     core::{Core, Outbox},
-    discovery::{self, Catalog, Discovery},
+    discovery::{self, Catalog, Discovery, Tombstone},
+    groups::{self, Groups},
     ids::{NetworkId, PeerId},
     limits,
     links::{self, Links, Paths},
@@ -55,6 +60,9 @@ pub struct Node {
     links: Links,
     discovery: Discovery,
     streams: Streams,
+    groups: Groups,
+    /// Said once every group has been left.
+    farewell: Option<Tombstone>,
     work: VecDeque<Internal>,
     scratch: Scratch,
 }
@@ -65,6 +73,7 @@ struct Scratch {
     links: Outbox<links::Action>,
     discovery: Outbox<discovery::Action>,
     streams: Outbox<streams::Action>,
+    groups: Outbox<groups::Action>,
 }
 
 impl Node {
@@ -77,6 +86,8 @@ impl Node {
             links: Links::new(network, me, rng.fork("links")),
             discovery: Discovery::new(config.discovery, network, me, rng.fork("discovery"), now),
             streams: Streams::new(me, rng.fork("streams")),
+            groups: Groups::new(me, rng.fork("groups")),
+            farewell: None,
             work: VecDeque::new(),
             scratch: Scratch::default(),
         }
@@ -102,7 +113,7 @@ impl Core for Node {
 
     fn handle(&mut self, now: Now, event: Event, out: &mut Outbox<Action>) {
         debug_assert!(self.work.is_empty(), "INV-NODE-1");
-        route::enter(event, &mut self.work);
+        route::enter(event, &mut self.farewell, &mut self.work);
         let mut hops = 0;
         while let Some(internal) = self.work.pop_front() {
             hops += 1;
@@ -133,15 +144,25 @@ impl Core for Node {
                         route::from_streams(action, &mut self.work, out);
                     }
                 }
+                Internal::Groups(event) => {
+                    let env = groups::Env {
+                        now,
+                        catalog: self.discovery.catalog(),
+                        paths: self.links.paths(),
+                    };
+                    self.groups.handle(env, event, &mut self.scratch.groups);
+                    for action in self.scratch.groups.drain() {
+                        route::from_groups(action, &mut self.farewell, &mut self.work, out);
+                    }
+                }
                 Internal::Stopped => out.push(Action::Stopped),
             }
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.links.deadline(), self.discovery.deadline(), self.streams.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let streams_and_groups = [self.streams.deadline(), self.groups.deadline()];
+        let others = [self.links.deadline(), self.discovery.deadline()];
+        others.into_iter().chain(streams_and_groups).flatten().min()
     }
 }

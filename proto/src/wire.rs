@@ -42,6 +42,8 @@ pub enum Protocol {
     Control = 1,
     /// One subscription, opened by the consumer.
     Stream = 2,
+    /// One class of traffic of one group.
+    Group = 3,
 }
 
 impl Protocol {
@@ -51,6 +53,7 @@ impl Protocol {
         match byte {
             1 => Some(Self::Control),
             2 => Some(Self::Stream),
+            3 => Some(Self::Group),
             _ => None,
         }
     }
@@ -63,6 +66,7 @@ impl Protocol {
         ChannelId::core(match self {
             Self::Control => n * 4,
             Self::Stream => n * 2 + 1,
+            Self::Group => n * 4 + 2,
         })
     }
 }

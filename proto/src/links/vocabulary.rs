@@ -57,7 +57,7 @@ pub enum DialError {
     Transport,
 }
 
-/// Who in this node needs a link.
+/// Who in this node needs a link. Each is a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Interest {
@@ -65,6 +65,8 @@ pub enum Interest {
     Discovery = 1,
     /// Streams: a consumer of ours follows a producer there.
     Streams = 2,
+    /// Groups: a bond with a member there, or the wish for one.
+    Groups = 4,
 }
 
 /// What happens to links.

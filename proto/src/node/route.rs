@@ -3,17 +3,19 @@
 //! | from | to | what |
 //! |---|---|---|
 //! | outside | one child | transport events to links, commands to their child, timeouts to all |
-//! | links | discovery, streams | link admitted or ended |
+//! | links | discovery, streams, groups | link admitted or ended |
 //! | links | owner by protocol | channel up, data, drained, down |
-//! | discovery | links, streams | a peer's visible entry changed |
-//! | discovery, streams | links | want a peer, open a channel, write, close |
+//! | discovery | links, streams, groups | a peer's visible entry changed |
+//! | discovery, streams, groups | links | want a peer, open a channel, write, close |
+//! | groups | discovery | every group has been left: the farewell may be said |
 
 use alloc::collections::VecDeque;
 
 use super::{Action, Event};
 use crate::{
     core::Outbox,
-    discovery,
+    discovery::{self, Tombstone},
+    groups,
     links::{self, Interest},
     streams,
     wire::Protocol,
@@ -25,6 +27,7 @@ pub(super) enum Internal {
     Links(links::Event),
     Discovery(discovery::Event),
     Streams(streams::Event),
+    Groups(groups::Event),
     /// Behind everything else: the node has ended.
     Stopped,
 }
@@ -32,13 +35,14 @@ pub(super) enum Internal {
 type Work = VecDeque<Internal>;
 
 /// From outside to the child concerned.
-pub(super) fn enter(event: Event, work: &mut Work) {
-    use self::Internal::{Discovery, Links, Streams};
+pub(super) fn enter(event: Event, farewell: &mut Option<Tombstone>, work: &mut Work) {
+    use self::Internal::{Discovery, Groups, Links, Streams};
     let internal = match event {
         Event::Timeout => {
             work.push_back(Links(links::Event::Timeout));
             work.push_back(Discovery(discovery::Event::Timeout));
-            Streams(streams::Event::Timeout)
+            work.push_back(Streams(streams::Event::Timeout));
+            Groups(groups::Event::Timeout)
         }
         Event::LinkUp { link, peer, side, rtt, binding } => {
             Links(links::Event::LinkUp { link, peer, side, rtt, binding })
@@ -77,10 +81,13 @@ pub(super) fn enter(event: Event, work: &mut Work) {
         Event::Consumed { consumer, subscription, items, bytes } => {
             Streams(streams::Event::Consumed { consumer, subscription, items, bytes })
         }
-        // Streams say goodbye on their channels before discovery says it for the node.
+        Event::Group { group, input } => Groups(groups::Event::Input { group, input }),
+        // Streams say goodbye on their channels and groups hand over, before discovery says
+        // goodbye for the node.
         Event::Shutdown(tombstone) => {
+            *farewell = Some(tombstone);
             work.push_back(Streams(streams::Event::Shutdown));
-            Discovery(discovery::Event::Depart(tombstone))
+            Groups(groups::Event::Shutdown)
         }
     };
     work.push_back(internal);
@@ -88,7 +95,7 @@ pub(super) fn enter(event: Event, work: &mut Work) {
 
 /// From links to the host or to the owner.
 pub(super) fn from_links(action: links::Action, work: &mut Work, out: &mut Outbox<Action>) {
-    use self::Internal::{Discovery, Streams};
+    use self::Internal::{Discovery, Groups, Streams};
     use links::Action as A;
     let internal = match action {
         A::Dial { peer, addrs } => return out.push(Action::Dial { peer, addrs }),
@@ -104,12 +111,14 @@ pub(super) fn from_links(action: links::Action, work: &mut Work, out: &mut Outbo
         A::CloseLink { link, code } => return out.push(Action::CloseLink { link, code }),
         A::Path { peer, rtt } => return out.push(Action::Path { peer, rtt }),
         A::Count(counter) => return out.push(Action::CountLinks(counter)),
-        A::Connected { peer, link, side, entry, binding: _ } => {
+        A::Connected { peer, link, side, entry, binding } => {
             work.push_back(Discovery(discovery::Event::Connected { peer, link, side, entry }));
-            Streams(streams::Event::Connected { peer, link })
+            work.push_back(Streams(streams::Event::Connected { peer, link }));
+            Groups(groups::Event::Connected { peer, link, binding })
         }
         A::Disconnected { peer, link, reason } => {
             work.push_back(Streams(streams::Event::Disconnected { peer, link }));
+            work.push_back(Groups(groups::Event::Disconnected { peer }));
             Discovery(discovery::Event::Disconnected { peer, link, reason })
         }
         A::Unreachable { peer, foreign } => {
@@ -131,6 +140,18 @@ pub(super) fn from_links(action: links::Action, work: &mut Work, out: &mut Outbo
         A::ChannelDown { channel, protocol: Protocol::Stream, reason } => {
             Streams(streams::Event::ChannelDown { channel, reason })
         }
+        A::Accepted { peer, channel, protocol: Protocol::Group } => {
+            Groups(groups::Event::Accepted { peer, channel })
+        }
+        A::Data { channel, protocol: Protocol::Group, chunk } => {
+            Groups(groups::Event::Data { channel, chunk })
+        }
+        A::Drained { channel, protocol: Protocol::Group, bytes } => {
+            Groups(groups::Event::Drained { channel, bytes })
+        }
+        A::ChannelDown { channel, protocol: Protocol::Group, reason } => {
+            Groups(groups::Event::ChannelDown { channel, reason })
+        }
         A::Accepted { protocol: Protocol::Control, .. }
         | A::Data { protocol: Protocol::Control, .. }
         | A::Drained { protocol: Protocol::Control, .. }
@@ -143,7 +164,7 @@ pub(super) fn from_links(action: links::Action, work: &mut Work, out: &mut Outbo
 
 /// From discovery to the host or to its siblings.
 pub(super) fn from_discovery(action: discovery::Action, work: &mut Work, out: &mut Outbox<Action>) {
-    use self::Internal::{Links, Stopped, Streams};
+    use self::Internal::{Groups, Links, Stopped, Streams};
     use discovery::Action as A;
     let interest = Interest::Discovery;
     let internal = match action {
@@ -154,7 +175,8 @@ pub(super) fn from_discovery(action: discovery::Action, work: &mut Work, out: &m
         A::Retire(link) => Links(links::Event::RetireLink { link }),
         A::Changed(peer) => {
             work.push_back(Links(links::Event::EntryChanged(peer)));
-            Streams(streams::Event::PeerChanged(peer))
+            work.push_back(Streams(streams::Event::PeerChanged(peer)));
+            Groups(groups::Event::PeerChanged(peer))
         }
         A::Publish(change) => return out.push(Action::Catalog(change)),
         A::Reply { request, result } => return out.push(Action::Reply { request, result }),
@@ -194,6 +216,36 @@ pub(super) fn from_streams(action: streams::Action, work: &mut Work, out: &mut O
         A::Finished(producer) => return out.push(Action::Finished(producer)),
         A::Publish(change) => return out.push(Action::Streams(change)),
         A::Count(counter) => return out.push(Action::CountStreams(counter)),
+    };
+    work.push_back(internal);
+}
+
+/// From groups to the host or to their siblings.
+pub(super) fn from_groups(
+    action: groups::Action,
+    farewell: &mut Option<Tombstone>,
+    work: &mut Work,
+    out: &mut Outbox<Action>,
+) {
+    use self::Internal::{Discovery, Links};
+    use groups::Action as A;
+    let interest = Interest::Groups;
+    let internal = match action {
+        A::Want(peer) => {
+            Links(links::Event::Want { interest, peer, addrs: alloc::vec::Vec::new() })
+        }
+        A::Unwant(peer) => Links(links::Event::Unwant { interest, peer }),
+        A::Open { link, channel } => {
+            Links(links::Event::Open { link, channel, protocol: Protocol::Group })
+        }
+        A::Write { channel, head, body } => Links(links::Event::Write { channel, head, body }),
+        A::Close { channel, code } => Links(links::Event::CloseChannel { channel, code }),
+        A::Output { group, output } => return out.push(Action::Group { group, output }),
+        A::Count(counter) => return out.push(Action::CountGroups(counter)),
+        A::Left => match farewell.take() {
+            Some(tombstone) => Discovery(discovery::Event::Depart(tombstone)),
+            None => return,
+        },
     };
     work.push_back(internal);
 }

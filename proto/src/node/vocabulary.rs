@@ -7,7 +7,10 @@ use bytes::Bytes;
 
 use crate::{
     discovery::{self, EndpointAddr, PeerEntryVersion, SignedPeerEntry, Tombstone},
-    ids::{ChannelId, ConsumerId, LinkId, PeerId, ProducerId, RequestId, Side, SubscriptionId},
+    groups,
+    ids::{
+        ChannelId, ConsumerId, GroupId, LinkId, PeerId, ProducerId, RequestId, Side, SubscriptionId,
+    },
     links::{self, DialError, DownReason},
     streams::{self, ConsumerConfig, Delivery, ProducerConfig},
     wire::{CloseCode, Head, Protocol},
@@ -147,7 +150,15 @@ pub enum Event {
         /// Payload bytes in all.
         bytes: u64,
     },
-    /// The node is to end in good order; this is its signed farewell. Ends with
+    /// A call of the application, or a report of the store or the machine, for one group.
+    Group {
+        /// Which.
+        group: GroupId,
+        /// What.
+        input: groups::Input,
+    },
+    /// The node is to end in good order; this is its signed farewell. Groups are left first, which
+    /// may take as long as the longest [`leave_timeout`](groups::ConsensusConfig). Ends with
     /// [`Action::Stopped`].
     Shutdown(Tombstone),
 }
@@ -246,12 +257,22 @@ pub enum Action {
     Catalog(discovery::Change),
     /// What handles of producers and consumers see changed.
     Streams(streams::Change),
+    /// Something for the store, the machine or the handles of one group. Those of one group are
+    /// carried out in order.
+    Group {
+        /// Which.
+        group: GroupId,
+        /// What.
+        output: groups::Output,
+    },
     /// A number of links to count.
     CountLinks(links::Counter),
     /// A number of discovery to count.
     CountDiscovery(discovery::Counter),
     /// A number of streams to count.
     CountStreams(streams::Counter),
+    /// A number of groups to count.
+    CountGroups(groups::Counter),
     /// The set of admitted links changed: for `rtt()` and gauges.
     Path {
         /// The peer.
