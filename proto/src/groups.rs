@@ -9,6 +9,7 @@ mod control;
 mod head;
 mod index;
 mod snapshot_digest;
+mod stub;
 mod vocabulary;
 
 pub use self::{
@@ -16,6 +17,7 @@ pub use self::{
     head::head_length,
     index::{Cursor, Index, IndexRange},
     snapshot_digest::SnapshotDigest,
+    stub::Groups,
     vocabulary::{
         Action, Applying, Blocked, Counter, Env, Event, FrozenHead, Input, InstallFault, Loaded,
         Member, Notice, OperatorError, Outcome, Output, Rejection, Status, StoreFault,

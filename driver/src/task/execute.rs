@@ -109,7 +109,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
     }
 
     /// To the service of groups.
-    #[expect(clippy::unused_self, clippy::needless_pass_by_value, reason = "no service yet")]
+    #[expect(clippy::unused_self, reason = "no service yet")]
     fn group(&self, _group: GroupId, _output: groups::Output) {}
 
     #[expect(clippy::unused_self, reason = "no service yet")]

@@ -262,7 +262,8 @@ impl Bench {
     fn watch(&mut self, action: &Action) {
         let known = |channel: &ChannelId| {
             let (link, protocol) = self.channels[channel];
-            assert_eq!(protocol, Some(Protocol::Stream), "{channel:?} has an owner");
+            let owned = matches!(protocol, Some(Protocol::Stream | Protocol::Group));
+            assert!(owned, "{channel:?} has an owner");
             assert!(self.connected.values().any(|known| *known == link), "INV-LINK-3: {link:?}");
         };
         match action {
@@ -272,10 +273,9 @@ impl Bench {
             }
             Action::Disconnected { peer, link, .. } => {
                 assert_eq!(self.connected.remove(peer), Some(*link), "INV-LINK-2");
-                let left = self
-                    .channels
-                    .values()
-                    .find(|(of, name)| of == link && *name == Some(Protocol::Stream));
+                let left = self.channels.values().find(|(of, name)| {
+                    of == link && name.is_some_and(|is| is != Protocol::Control)
+                });
                 assert_eq!(left, None, "INV-LINK-2: channels end first");
             }
             Action::OpenChannel { link, channel, protocol } => {
@@ -367,7 +367,7 @@ impl Bench {
             let protocol = Protocol::from_byte(bytes.split_to(1)[0]).unwrap();
             parts.push(format!("{protocol:?}"));
         }
-        if self.named.get(&channel) == Some(&Protocol::Stream) {
+        if self.named.get(&channel).is_some_and(|protocol| *protocol != Protocol::Control) {
             parts.extend((!bytes.is_empty()).then(|| format!("{} B", bytes.len())));
             return parts.join(", ");
         }
