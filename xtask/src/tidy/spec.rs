@@ -27,7 +27,7 @@ pub(super) fn check(tree: &Tree, rust: &[RustFile<'_>]) -> Vec<Finding> {
     let mut tested = BTreeSet::new();
     for file in rust {
         found.extend(unknown(file, &rules, &families));
-        tested.extend(rules.keys().copied().filter(|rule| cited_by_test(file, rule)));
+        tested.extend(cited_by_tests(file, &rules));
     }
     let scripts = tree.ending(".txt").filter(|file| file.path.contains("/testdata/"));
     for file in scripts {
@@ -93,18 +93,31 @@ fn unknown(
         .collect()
 }
 
-fn cited_by_test(file: &RustFile<'_>, rule: &str) -> bool {
-    let name = rule.to_ascii_lowercase().replace('-', "_");
-    let in_name = |function: &str| format!("_{function}_").contains(&format!("_{name}_"));
+/// The rules that the tests of a file cite.
+fn cited_by_tests<'a>(file: &RustFile<'_>, rules: &BTreeMap<&'a str, String>) -> BTreeSet<&'a str> {
     let functions = file.source.functions();
-    let named = functions.iter().any(|f| file.is_test_line(*f.lines.start()) && in_name(&f.name));
+    let tests = functions.iter().filter(|f| file.is_test_line(*f.lines.start()));
+    let names: String = tests.map(|f| format!("_{}_ ", f.name)).collect();
+    let named = |rule: &&str| {
+        let name = rule.to_ascii_lowercase().replace('-', "_");
+        names.contains(&format!("_{name}_"))
+    };
+    let mut cited: BTreeSet<&str> = rules.keys().copied().filter(named).collect();
     // A citation just above a test (its doc comment) belongs to the test.
     let about_test = |line: usize| {
         let mut below = file.text.lines().skip(line - 1);
         let skipped = below.by_ref().take_while(|text| text.trim_start().starts_with("//")).count();
         file.is_test_line(line) || (skipped > 0 && file.is_test_line(line + skipped))
     };
-    named || ids(file.text).any(|(at, id)| id == rule && about_test(line_of(file.text, at)))
+    for (at, id) in ids(file.text) {
+        if let Some((rule, _)) = rules.get_key_value(id)
+            && !cited.contains(rule)
+            && about_test(line_of(file.text, at))
+        {
+            cited.insert(rule);
+        }
+    }
+    cited
 }
 
 #[cfg(test)]
