@@ -73,6 +73,7 @@ mod clock;
 mod host;
 mod hostile;
 pub mod level2;
+pub mod linearize;
 pub mod net;
 mod queue;
 pub mod scenario;
