@@ -70,6 +70,7 @@
 
 pub mod checkers;
 mod clock;
+pub mod disk;
 mod host;
 mod hostile;
 pub mod level2;
