@@ -28,6 +28,8 @@
 //! | [`Fault`] | everything that can be done to hosts and paths |
 //! | [`Swarm`] | which kinds of faults a seed has at all, and a schedule of them |
 //! | [`checkers`] | what must hold, at every step or after quiet; they see events and actions only |
+//! | [`disk`] | the store of one group as data: synced and not, slow, failing, damaged, rolled back |
+//! | [`linearize`] | did clients see one copy of the data, used by one of them at a time? |
 //! | [`Trace`] | one line per event and action, hashed |
 //! | [`scenario`] | ready-made runs |
 //!

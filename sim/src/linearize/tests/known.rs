@@ -27,13 +27,13 @@ fn nothing_is_linearizable() {
 fn a_stale_read_is_not() {
     let put = [(1, 0, Some(1), Put(1), Done), (1, 2, Some(3), Put(2), Done)];
     let read = |from, value| (2, from, Some(from + 1), Get, Value(Some(value)));
-    assert!(register(&[put[0].clone(), put[1].clone(), read(4, 2)]));
-    assert!(!register(&[put[0].clone(), put[1].clone(), read(4, 1)]));
-    assert!(register(&[put[0].clone(), put[1].clone(), read(2, 1)]), "they overlap");
+    assert!(register(&[put[0], put[1], read(4, 2)]));
+    assert!(!register(&[put[0], put[1], read(4, 1)]));
+    assert!(register(&[put[0], put[1], read(2, 1)]), "they overlap");
     // New, then old: also among reads that overlap the write.
     let slow = (1, 2, Some(20), Put(2), Done);
-    assert!(register(&[put[0].clone(), slow.clone(), read(4, 1), read(6, 2)]));
-    assert!(!register(&[put[0].clone(), slow, read(4, 2), read(6, 1)]));
+    assert!(register(&[put[0], slow, read(4, 1), read(6, 2)]));
+    assert!(!register(&[put[0], slow, read(4, 2), read(6, 1)]));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_lost_write_is_not() {
         (2, 0, Some(9), Cas(None, 2), Swapped(true)),
     ];
     assert!(!register(&swaps), "both won");
-    assert!(register(&[swaps[0].clone(), (2, 0, Some(9), Cas(None, 2), Swapped(false))]));
+    assert!(register(&[swaps[0], (2, 0, Some(9), Cas(None, 2), Swapped(false))]));
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn an_unknown_write_shows_late_or_never_but_not_early_or_twice() {
     let unknown = (1, 0, None, Put(1), Done);
     let put = (2, 2, Some(3), Put(2), Done);
     let read = |from, value| (3, from, Some(from + 1), Get, Value(Some(value)));
-    assert!(register(&[unknown.clone(), put.clone(), read(4, 2), read(6, 2)]), "never");
-    assert!(register(&[unknown.clone(), put.clone(), read(4, 2), read(60, 1)]), "late");
-    assert!(!register(&[unknown.clone(), put.clone(), read(4, 1), read(6, 2)]), "gone again");
+    assert!(register(&[unknown, put, read(4, 2), read(6, 2)]), "never");
+    assert!(register(&[unknown, put, read(4, 2), read(60, 1)]), "late");
+    assert!(!register(&[unknown, put, read(4, 1), read(6, 2)]), "gone again");
     let again = (2, 8, Some(9), Put(2), Done);
-    assert!(!register(&[unknown, put.clone(), read(4, 1), again, read(10, 1)]), "twice");
+    assert!(!register(&[unknown, put, read(4, 1), again, read(10, 1)]), "twice");
     let later = (1, 6, None, Put(1), Done);
     assert!(!register(&[later, put, read(4, 1)]), "before it began");
 }
