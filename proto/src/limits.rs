@@ -235,6 +235,21 @@ pub const STORE_CLOSE: Duration = Duration::from_secs(5);
 
 /// Groups that one node takes part in.
 pub const GROUPS: usize = 4_096;
+/// Members of one group with whom a node is bonded, or tries to.
+pub const BONDS: usize = 1_024;
+/// Time for the handshake of a bond, and for the first frame of a channel.
+pub const BOND_TIMEOUT: Duration = Duration::from_secs(2);
+/// First wait before a bond that was refused or ended is tried again; doubles up to [`BOND_RETRY_MAX`].
+pub const BOND_RETRY_MIN: Duration = Duration::from_millis(50);
+/// Longest such wait. A bond that lived for as long begins with the first wait again.
+pub const BOND_RETRY_MAX: Duration = Duration::from_secs(1);
+/// Bytes handed to the channel of a bond and not yet drained: a window of entries, the largest command,
+/// and room for heartbeats and votes. A member that does not take them is not bonded with any more.
+pub const BOND_DEBT: u64 = APPEND_WINDOW as u64 + 2 * COMMAND_BYTES as u64;
+/// Runs in one message to a follower: each counts as [`RUN_COST`] bytes besides its own.
+pub const APPEND_RUNS: usize = APPEND_BYTES / RUN_COST + 1;
+/// What a run costs besides its bytes, in messages and in memory.
+pub const RUN_COST: usize = 64;
 /// One encoded command. Larger ones are refused at the caller.
 pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
 /// Commands of one node in one group without an outcome.

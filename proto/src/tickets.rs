@@ -7,11 +7,13 @@
 //! block nor do I/O.
 
 mod expiration;
+mod leases;
 mod validator;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::leases::Leases;
 pub use self::{
     expiration::Expiration,
     validator::{InvalidTicket, TicketValidator, validate_all},

@@ -1,17 +1,15 @@
 //! What producers and consumers share within a step: timers, channel routes, wants.
 
 use alloc::collections::BTreeMap;
-use core::time::Duration;
 
 use super::{Action, Change, Env};
 use crate::{
     core::Outbox,
     discovery::{PeerEntry, PeerInfo},
     ids::{ChannelId, ConsumerId, LinkId, PeerId, ProducerId, SubscriptionId},
-    limits,
     rng::Rng,
-    tickets::{Expiration, InvalidTicket, TicketValidator, validate_all},
-    time::{Instant, TimerQueue, UnixMillis},
+    tickets::{Expiration, InvalidTicket, Leases, TicketValidator},
+    time::{Instant, TimerQueue},
     wire::Protocol,
 };
 
@@ -51,8 +49,7 @@ pub(super) struct Shared {
     pub(super) rng: Rng,
     /// How many subscriptions want a link to this peer.
     wants: BTreeMap<PeerId, usize>,
-    /// When tickets end by the monotonic clock, by their owner and the moment that they name.
-    leases: BTreeMap<(PeerId, UnixMillis), Instant>,
+    leases: Leases,
     next_channel: u64,
     next_subscription: u64,
 }
@@ -64,7 +61,7 @@ impl Shared {
             routes: BTreeMap::new(),
             rng,
             wants: BTreeMap::new(),
-            leases: BTreeMap::new(),
+            leases: Leases::new(),
             next_channel: 0,
             next_subscription: 0,
         }
@@ -135,27 +132,12 @@ impl Cx<'_> {
         validators: &[alloc::sync::Arc<dyn TicketValidator>],
         entry: &PeerEntry,
     ) -> Result<Expiration, InvalidTicket> {
-        let now = self.env.now;
-        let verdict = validate_all(validators, entry, now.wall)?;
-        let Some(at) = verdict.unix_millis() else { return Ok(verdict) };
-        let left = Duration::from_millis(at.0.saturating_sub(now.wall.0));
-        let leases = &mut self.shared.leases;
-        let end = leases.entry((entry.id(), at)).or_insert(now.mono + left);
-        *end = (*end).min(now.mono + left);
-        let over = *end <= now.mono;
-        if leases.len() > limits::LEASES {
-            // The one that ends last is the least urgent to remember.
-            let last = leases.iter().max_by_key(|(_, end)| **end).map(|(lease, _)| *lease);
-            last.map(|lease| leases.remove(&lease));
-        }
-        if over { Err(InvalidTicket) } else { Ok(verdict) }
+        self.shared.leases.judge(validators, entry, self.env.now)
     }
 
     /// When tickets that are good until `expiration` have to be looked at again: on expiry, but at
     /// least once a second, because wall clocks jump (STR-11).
     pub(super) fn ticket_check(&self, expiration: Expiration) -> Option<Instant> {
-        let at = expiration.unix_millis()?;
-        let left = at.0.saturating_sub(self.env.now.wall.0).clamp(1, 1_000);
-        Some(self.now() + Duration::from_millis(left))
+        Leases::next_look(expiration, self.env.now)
     }
 }

@@ -63,6 +63,14 @@ codes! {
     STREAM_TOO_SLOW = 10413;
     /// The producer has as many consumers as it takes.
     STREAM_NO_CAPACITY = 10509;
+    /// The predicate or the tickets of a group refused the peer, or a ticket expired.
+    GROUP_NOT_ALLOWED = 30403;
+    /// No such group is joined here, or the proof of knowing its key is wrong: which of them is not said.
+    GROUP_NOT_FOUND = 30404;
+    /// A member did not answer in time, or does not take what is sent to it.
+    GROUP_TIMEOUT = 30408;
+    /// The two ends are bonded already, by a later channel than this one.
+    GROUP_ALREADY_BONDED = 30429;
 }
 
 impl CloseCode {

@@ -1,0 +1,591 @@
+//! The frames of group channels.
+//!
+//! | class | kind | from | payload |
+//! |---|---|---|---|
+//! | any | 1 `OPEN` | opener, first | group, class, serial; on a bond also what `ANNOUNCE` has |
+//! | bond | 2 `ANNOUNCE` | both | proof, announcement |
+//! | bond | 3 `READY` | opener, once | nothing |
+//! | bond | 4 `RAFT` | both | announcements heard, a message without entries |
+//! | bond | 5 `APPEND` | both | length of the heads, announcements heard, the heads of message and runs, the runs |
+//! | bond | 6 `DIGEST` | both | lineage, entry, digest |
+//! | bond | 7 `TOLD` | both | one of [`Told`] |
+//! | commands | 16 `COMMANDS` | opener | lineage, session, number, count, then the commands |
+//! | commands | 17 `OPEN_SESSION` | opener | lineage, nonce |
+//! | commands | 18 `TAKEN` | acceptor | lineage, session, number, count, place |
+//! | commands | 19 `REFUSED` | acceptor | lineage, session, number, reason |
+//! | snapshot | 32 `FETCH_MANIFEST` | opener | nothing |
+//! | snapshot | 33 `MANIFEST` | acceptor | what can be fetched, or nothing |
+//! | snapshot | 34 `FETCH_CHUNK` | opener | last entry, digest, number |
+//! | snapshot | 35 `CHUNK` | acceptor | number, then the bytes |
+//! | snapshot | 36 `NO_CHUNK` | acceptor | number |
+
+use alloc::{boxed::Box, vec::Vec};
+
+use bytes::{Buf as _, Bytes};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Index;
+use crate::{
+    Digest,
+    ids::{GroupId, PeerId},
+    limits,
+    raft::{
+        Ack, Append, Kind, Lineage, LogIndex, Message, Origin, Position, Run, SeatId, Snapshot,
+        Term,
+    },
+    streams::item,
+    wire::{self, DecodeError, HEADER_LEN, Head, header},
+};
+
+pub(super) const OPEN: u8 = 1;
+pub(super) const ANNOUNCE: u8 = 2;
+pub(super) const READY: u8 = 3;
+const RAFT: u8 = 4;
+const APPEND: u8 = 5;
+const DIGEST: u8 = 6;
+const TOLD: u8 = 7;
+const COMMANDS: u8 = 16;
+const OPEN_SESSION: u8 = 17;
+const TAKEN: u8 = 18;
+const REFUSED: u8 = 19;
+const FETCH_MANIFEST: u8 = 32;
+const MANIFEST: u8 = 33;
+const FETCH_CHUNK: u8 = 34;
+const CHUNK: u8 = 35;
+const NO_CHUNK: u8 = 36;
+
+/// Bytes of a proof.
+pub(super) const PROOF: usize = 32;
+/// The longest head of a run: term, count, kind, session, number, length.
+const RUN_HEAD: usize = 10 + 5 + 1 + 10 + 10 + 5;
+/// The longest of what an `APPEND` has in front of its runs.
+const APPEND_HEADS: usize = 96 + limits::APPEND_RUNS * RUN_HEAD;
+/// One entry of the largest command, with its length.
+const LARGEST_ENTRY: usize = item::LONG + limits::COMMAND_BYTES;
+/// Places and numbers of peers are below this, so that no sum of ours overflows.
+const SENSIBLE: u64 = 1 << 62;
+
+/// What a channel of a group is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) enum Class {
+    /// Announcements and Raft.
+    Bond,
+    /// Commands that are forwarded, and the answers.
+    Commands,
+    /// Snapshots that are fetched.
+    Snapshot,
+}
+
+/// The beginning of a channel. On a bond an announcement with its proof follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Open {
+    pub(super) group: GroupId,
+    pub(super) class: Class,
+    /// Rises with every channel that the sender opens: a late `OPEN` is told from a new one.
+    pub(super) serial: u64,
+}
+
+/// What a member says of itself, when a bond begins and whenever it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Announcement {
+    /// The history that it takes part in, or copies.
+    pub(super) lineage: Option<Lineage>,
+    /// Its store.
+    pub(super) seat: SeatId,
+    /// The number of this start of the store.
+    pub(super) boot: u64,
+    /// Random, new with every start of the process: tells two starts with one boot number apart.
+    pub(super) start: u64,
+    /// It may vote and lead.
+    pub(super) can_vote: bool,
+    /// It is a voter by its own log.
+    pub(super) holds: bool,
+    /// It leads that lineage.
+    pub(super) leads: bool,
+    /// Whom it follows.
+    pub(super) follows: Option<PeerId>,
+    /// The lineage never yields.
+    pub(super) established: bool,
+    /// Commands in its log.
+    pub(super) commands: u64,
+    /// It has left the group: nothing more comes.
+    pub(super) left: bool,
+}
+
+/// Something that one member tells another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Told {
+    /// Your store is an older copy of itself: begin anew.
+    RolledBack,
+    /// Your state behind this entry is not mine, and a majority has mine.
+    Diverged { lineage: Lineage, at: LogIndex },
+}
+
+/// Why forwarded commands were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Refusal {
+    /// Another leads, or nobody does.
+    NotLeader,
+    /// The next number of that session is this one.
+    Expected(u64),
+    /// There is no such session (any more).
+    NoSession,
+    /// The sender may not write.
+    ReadOnly,
+    /// The log holds as much as it may.
+    LogFull,
+    /// The founders are not all there.
+    Founders,
+    /// Not now: leadership is being handed over.
+    Later,
+}
+
+/// What can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// What it covers.
+    pub(super) snapshot: Snapshot,
+    /// The length of the core's part.
+    pub(super) head: u32,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// The digest of its bytes.
+    pub(super) digest: Digest,
+}
+
+/// What bonded members say to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// Raft.
+    Raft {
+        /// The history that it is about: on both ends that of both last announcements.
+        lineage: Lineage,
+        /// The other end's seat: to whom it is sent, from whom it came.
+        seat: SeatId,
+        message: Message,
+    },
+    /// The state behind an entry has this digest.
+    Digest { lineage: Lineage, at: LogIndex, digest: Digest },
+    /// See [`Told`].
+    Told(Told),
+
+    /// To the leader: append these.
+    Commands { lineage: Lineage, session: u64, number: u64, count: u32, data: Bytes },
+    /// To the leader: open a session for me.
+    OpenSession { lineage: Lineage, nonce: u64 },
+    /// They are in the leader's log, the first at this place.
+    Taken { lineage: Lineage, session: u64, number: u64, count: u32, index: Index },
+    /// They are not.
+    Refused { lineage: Lineage, session: u64, number: u64, why: Refusal },
+
+    /// What can be fetched from you?
+    FetchManifest,
+    /// That, or nothing.
+    Manifest(Option<Box<Manifest>>),
+    /// Send this chunk of the snapshot that ends at `last` and has this digest.
+    FetchChunk { last: LogIndex, digest: Digest, chunk: u64 },
+    /// The chunk.
+    Chunk { chunk: u64, data: Bytes },
+    /// It cannot be had here.
+    NoChunk { chunk: u64 },
+}
+
+impl Frame {
+    /// On which channels it travels.
+    pub(super) const fn class(&self) -> Class {
+        match self {
+            Self::Raft { .. } | Self::Digest { .. } | Self::Told(_) => Class::Bond,
+            Self::Commands { .. }
+            | Self::OpenSession { .. }
+            | Self::Taken { .. }
+            | Self::Refused { .. } => Class::Commands,
+            Self::FetchManifest
+            | Self::Manifest(_)
+            | Self::FetchChunk { .. }
+            | Self::Chunk { .. }
+            | Self::NoChunk { .. } => Class::Snapshot,
+        }
+    }
+
+    /// True if it is an answer: it goes back on the channel of the question.
+    pub(super) const fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Taken { .. }
+                | Self::Refused { .. }
+                | Self::Manifest(_)
+                | Self::Chunk { .. }
+                | Self::NoChunk { .. }
+        )
+    }
+}
+
+/// What may come on a channel, by its class, to the end that accepted it or to that which opened it
+/// (WIRE-03).
+pub(super) fn limit(class: Class, accepted: bool, kind: u8) -> Option<u32> {
+    let limit = match (class, accepted, kind) {
+        (Class::Bond, _, ANNOUNCE) => PROOF + 160,
+        (Class::Bond, true, READY) | (Class::Snapshot, true, FETCH_MANIFEST) => 0,
+        (Class::Bond, _, RAFT | DIGEST | TOLD) => 96,
+        (Class::Bond, _, APPEND) => APPEND_HEADS + limits::APPEND_BYTES + LARGEST_ENTRY,
+        (Class::Commands, true, COMMANDS) => 64 + limits::APPEND_BYTES + LARGEST_ENTRY,
+        (Class::Commands, true, OPEN_SESSION) => 32,
+        (Class::Commands, false, TAKEN | REFUSED) => 64,
+        (Class::Snapshot, true, FETCH_CHUNK) => 64,
+        (Class::Snapshot, false, MANIFEST) => 128 + 2 * limits::VOTERS * 48,
+        (Class::Snapshot, false, CHUNK) => 16 + limits::SNAPSHOT_CHUNK,
+        (Class::Snapshot, false, NO_CHUNK) => 16,
+        _ => return None,
+    };
+    Some(limit as u32)
+}
+
+/// What may come first on a channel that a peer opened.
+pub(super) fn opening_limit(kind: u8) -> Option<u32> {
+    (kind == OPEN).then_some((64 + PROOF + 160) as u32)
+}
+
+// --- writing ---------------------------------------------------------------------------------
+
+/// The writes of one frame, in order.
+pub(super) trait Sink {
+    fn write(&mut self, head: Head, body: Bytes);
+}
+
+impl<F: FnMut(Head, Bytes)> Sink for F {
+    fn write(&mut self, head: Head, body: Bytes) {
+        self(head, body);
+    }
+}
+
+/// Writes a frame whose payload is `heads`, then `body`.
+///
+/// Short heads travel inline, in front of the body or in a write of their own: what Raft sends most is
+/// written without an allocation.
+fn put(kind: u8, heads: &[u8], body: Bytes, sink: &mut impl Sink) {
+    const INLINE: usize = Head::CAPACITY - HEADER_LEN;
+    let head = Head::new().with(&header(kind, (heads.len() + body.len()) as u32));
+    if heads.len() <= INLINE {
+        sink.write(head.with(heads), body);
+    } else if body.is_empty() {
+        sink.write(head, Bytes::copy_from_slice(heads));
+    } else if heads.len() <= INLINE + Head::CAPACITY {
+        let (first, second) = heads.split_at(INLINE);
+        sink.write(head.with(first), Bytes::new());
+        sink.write(Head::new().with(second), body);
+    } else {
+        sink.write(head, Bytes::copy_from_slice(heads));
+        sink.write(Head::new(), body);
+    }
+}
+
+fn encode(scratch: &mut Vec<u8>, value: &impl Serialize) {
+    scratch.clear();
+    wire::encode_into(value, scratch);
+}
+
+/// Writes the first frame of a channel; `sealed` is a proof and an announcement, on a bond.
+pub(super) fn put_open(open: &Open, sealed: &[u8], scratch: &mut Vec<u8>, sink: &mut impl Sink) {
+    encode(scratch, open);
+    scratch.extend_from_slice(sealed);
+    put(OPEN, scratch, Bytes::new(), sink);
+}
+
+/// Writes a proof and an announcement.
+pub(super) fn put_announce(sealed: &[u8], sink: &mut impl Sink) {
+    put(ANNOUNCE, sealed, Bytes::new(), sink);
+}
+
+/// Writes that the opener takes the acceptor's announcement.
+pub(super) fn put_ready(sink: &mut impl Sink) {
+    put(READY, &[], Bytes::new(), sink);
+}
+
+/// Writes a frame. `heard` is the number of the other end's last announcement.
+pub(super) fn put_frame(frame: &Frame, heard: u32, scratch: &mut Vec<u8>, sink: &mut impl Sink) {
+    let (kind, body) = match frame {
+        Frame::Raft { message: Message::Append(append), .. } => {
+            return put_append(append, heard, scratch, sink);
+        }
+        Frame::Raft { message, .. } => {
+            encode(scratch, &heard);
+            encode_message(message, scratch);
+            (RAFT, Bytes::new())
+        }
+        Frame::Digest { lineage, at, digest } => {
+            encode(scratch, &(lineage, at, digest));
+            (DIGEST, Bytes::new())
+        }
+        Frame::Told(told) => {
+            encode(scratch, told);
+            (TOLD, Bytes::new())
+        }
+        Frame::Commands { lineage, session, number, count, data } => {
+            encode(scratch, &(lineage, session, number, count));
+            (COMMANDS, data.clone())
+        }
+        Frame::OpenSession { lineage, nonce } => {
+            encode(scratch, &(lineage, nonce));
+            (OPEN_SESSION, Bytes::new())
+        }
+        Frame::Taken { lineage, session, number, count, index } => {
+            encode(scratch, &(lineage, session, number, count, index));
+            (TAKEN, Bytes::new())
+        }
+        Frame::Refused { lineage, session, number, why } => {
+            encode(scratch, &(lineage, session, number, why));
+            (REFUSED, Bytes::new())
+        }
+        Frame::FetchManifest => {
+            scratch.clear();
+            (FETCH_MANIFEST, Bytes::new())
+        }
+        Frame::Manifest(manifest) => {
+            encode(scratch, manifest);
+            (MANIFEST, Bytes::new())
+        }
+        Frame::FetchChunk { last, digest, chunk } => {
+            encode(scratch, &(last, digest, chunk));
+            (FETCH_CHUNK, Bytes::new())
+        }
+        Frame::Chunk { chunk, data } => {
+            encode(scratch, chunk);
+            (CHUNK, data.clone())
+        }
+        Frame::NoChunk { chunk } => {
+            encode(scratch, chunk);
+            (NO_CHUNK, Bytes::new())
+        }
+    };
+    put(kind, scratch, body, sink);
+}
+
+/// The head of an append: everything but its runs.
+#[derive(Serialize, Deserialize)]
+struct AppendHead {
+    heard: u32,
+    term: Term,
+    prev: Position,
+    commit: LogIndex,
+    round: u64,
+}
+
+/// The head of a run. The first begins behind `prev`, each other behind the one before it.
+#[derive(Serialize, Deserialize)]
+struct RunHead {
+    term: Term,
+    count: u32,
+    kind: Kind,
+    origin: Origin,
+    length: u32,
+}
+
+/// The bytes of the runs are shared, not copied (GRP-08).
+fn put_append(append: &Append, heard: u32, scratch: &mut Vec<u8>, sink: &mut impl Sink) {
+    let Append { term, prev, ref runs, commit, round } = *append;
+    debug_assert!(runs.len() <= limits::APPEND_RUNS, "the receiver would refuse it");
+    scratch.clear();
+    scratch.extend_from_slice(&[0; 4]);
+    wire::encode_into(&AppendHead { heard, term, prev, commit, round }, scratch);
+    let mut bytes = 0;
+    for run in runs {
+        let Run { term, first: _, count, kind, origin, ref data } = *run;
+        let length = data.len() as u32;
+        bytes += data.len();
+        wire::encode_into(&RunHead { term, count, kind, origin, length }, scratch);
+    }
+    let heads = (scratch.len() - 4) as u32;
+    scratch[..4].copy_from_slice(&heads.to_be_bytes());
+    if let [run] = &runs[..] {
+        return put(APPEND, scratch, run.data.clone(), sink);
+    }
+    let head = Head::new().with(&header(APPEND, (scratch.len() + bytes) as u32));
+    if scratch.len() <= Head::CAPACITY - HEADER_LEN {
+        sink.write(head.with(scratch), Bytes::new());
+    } else {
+        sink.write(head, Bytes::copy_from_slice(scratch));
+    }
+    for run in runs.iter().filter(|run| !run.data.is_empty()) {
+        sink.write(Head::new(), run.data.clone());
+    }
+}
+
+fn encode_message(message: &Message, into: &mut Vec<u8>) {
+    match *message {
+        Message::PreVote { term, last } => wire::encode_into(&(0u8, term, last), into),
+        Message::PreVoteReply { term, granted } => wire::encode_into(&(1u8, term, granted), into),
+        Message::Vote { term, last, transfer } => {
+            wire::encode_into(&(2u8, term, last, transfer), into);
+        }
+        Message::VoteReply { term, granted } => wire::encode_into(&(3u8, term, granted), into),
+        Message::Ack(ack) => wire::encode_into(&(4u8, ack), into),
+        Message::Commit { term, commit } => wire::encode_into(&(5u8, term, commit), into),
+        Message::Behind { term, round, base } => {
+            wire::encode_into(&(6u8, term, round, base), into);
+        }
+        Message::Campaign { term } => wire::encode_into(&(7u8, term), into),
+        Message::Read { term, id } => wire::encode_into(&(8u8, term, id), into),
+        Message::ReadReply { term, id, index } => {
+            wire::encode_into(&(9u8, term, id, index), into);
+        }
+        Message::Append(_) => unreachable!("it has a frame of its own"),
+    }
+}
+
+// --- reading ---------------------------------------------------------------------------------
+
+/// A frame as it came, before the bond says for whom it was meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A message of Raft, sent when this announcement of ours was the last one known.
+    Raft { heard: u32, message: Message },
+    /// Anything else.
+    Frame(Frame),
+}
+
+/// The parts of an `OPEN`: what it opens, and the proof and announcement on a bond.
+pub(super) fn read_open(payload: &Bytes) -> Result<(Open, Bytes), DecodeError> {
+    first(payload)
+}
+
+/// The parts of what was sealed: the proof, and the announcement's bytes, over which it was made.
+pub(super) fn read_sealed(sealed: &[u8]) -> Result<([u8; PROOF], &[u8]), DecodeError> {
+    let (proof, announcement) = sealed.split_at_checked(PROOF).ok_or(DecodeError)?;
+    Ok((proof.try_into().map_err(|_| DecodeError)?, announcement))
+}
+
+/// A frame of any kind but `OPEN`, `ANNOUNCE` and `READY`, which bonds keep to themselves.
+pub(super) fn read(kind: u8, payload: &Bytes) -> Result<Heard, DecodeError> {
+    Ok(Heard::Frame(match kind {
+        RAFT => {
+            let (heard, rest) = wire::decode_first::<u32>(payload)?;
+            return Ok(Heard::Raft { heard, message: read_message(rest)? });
+        }
+        APPEND => return read_append(payload.clone()),
+        DIGEST => {
+            let (lineage, at, digest) = wire::decode(payload)?;
+            Frame::Digest { lineage, at: sensible(at)?, digest }
+        }
+        TOLD => Frame::Told(wire::decode(payload)?),
+        COMMANDS => {
+            let ((lineage, session, number, count), data) = first(payload)?;
+            let (session, number) = (sensible_number(session)?, sensible_number(number)?);
+            Frame::Commands { lineage, session, number, count, data }
+        }
+        OPEN_SESSION => {
+            let (lineage, nonce) = wire::decode(payload)?;
+            Frame::OpenSession { lineage, nonce }
+        }
+        TAKEN => {
+            let (lineage, session, number, count, index) = wire::decode(payload)?;
+            Frame::Taken { lineage, session, number: sensible_number(number)?, count, index }
+        }
+        REFUSED => {
+            let (lineage, session, number, why) = wire::decode(payload)?;
+            Frame::Refused { lineage, session, number, why }
+        }
+        FETCH_MANIFEST => Frame::FetchManifest,
+        MANIFEST => Frame::Manifest(wire::decode(payload)?),
+        FETCH_CHUNK => {
+            let (last, digest, chunk) = wire::decode(payload)?;
+            Frame::FetchChunk { last, digest, chunk: sensible_number(chunk)? }
+        }
+        CHUNK => {
+            let (chunk, data) = first(payload)?;
+            Frame::Chunk { chunk, data }
+        }
+        NO_CHUNK => Frame::NoChunk { chunk: wire::decode(payload)? },
+        _ => return Err(DecodeError),
+    }))
+}
+
+/// A value, and what follows it as a slice of the same memory.
+fn first<T: DeserializeOwned>(payload: &Bytes) -> Result<(T, Bytes), DecodeError> {
+    let (value, rest) = wire::decode_first(payload)?;
+    Ok((value, payload.slice(payload.len() - rest.len()..)))
+}
+
+fn sensible_number(number: u64) -> Result<u64, DecodeError> {
+    if number < SENSIBLE { Ok(number) } else { Err(DecodeError) }
+}
+
+fn sensible(index: LogIndex) -> Result<LogIndex, DecodeError> {
+    sensible_number(index.0).map(LogIndex)
+}
+
+fn sensible_position(position: Position) -> Result<Position, DecodeError> {
+    sensible(position.index).map(|_| position)
+}
+
+/// GRP-08: nothing is allocated for an announced number; runs are read until their heads end.
+fn read_append(mut payload: Bytes) -> Result<Heard, DecodeError> {
+    if payload.len() < 4 {
+        return Err(DecodeError);
+    }
+    let length = payload.get_u32() as usize;
+    if length > payload.len() {
+        return Err(DecodeError);
+    }
+    let heads = payload.split_to(length);
+    let (head, mut heads) = wire::decode_first::<AppendHead>(&heads)?;
+    let AppendHead { heard, term, prev, commit, round } = head;
+    let mut next = sensible_position(prev)?.index.0 + 1;
+    let mut runs = Vec::new();
+    while !heads.is_empty() {
+        let (RunHead { term, count, kind, origin, length }, rest) = wire::decode_first(heads)?;
+        let length = length as usize;
+        if length > payload.len() || runs.len() >= limits::APPEND_RUNS || next >= SENSIBLE {
+            return Err(DecodeError);
+        }
+        let data = payload.split_to(length);
+        runs.push(Run { term, first: LogIndex(next), count, kind, origin, data });
+        next += u64::from(count);
+        heads = rest;
+    }
+    if !payload.is_empty() {
+        return Err(DecodeError);
+    }
+    let message = Message::Append(Append { term, prev, runs, commit: sensible(commit)?, round });
+    Ok(Heard::Raft { heard, message })
+}
+
+fn read_message(bytes: &[u8]) -> Result<Message, DecodeError> {
+    let (tag, rest) = bytes.split_first().ok_or(DecodeError)?;
+    Ok(match tag {
+        0 => {
+            let (term, last) = wire::decode(rest)?;
+            Message::PreVote { term, last: sensible_position(last)? }
+        }
+        1 => {
+            let (term, granted) = wire::decode(rest)?;
+            Message::PreVoteReply { term, granted }
+        }
+        2 => {
+            let (term, last, transfer) = wire::decode(rest)?;
+            Message::Vote { term, last: sensible_position(last)?, transfer }
+        }
+        3 => {
+            let (term, granted) = wire::decode(rest)?;
+            Message::VoteReply { term, granted }
+        }
+        4 => Message::Ack(wire::decode::<Ack>(rest)?),
+        5 => {
+            let (term, commit) = wire::decode(rest)?;
+            Message::Commit { term, commit: sensible(commit)? }
+        }
+        6 => {
+            let (term, round, base) = wire::decode(rest)?;
+            Message::Behind { term, round, base: sensible_position(base)? }
+        }
+        7 => Message::Campaign { term: wire::decode(rest)? },
+        8 => {
+            let (term, id) = wire::decode(rest)?;
+            Message::Read { term, id }
+        }
+        9 => {
+            let (term, id, index) = wire::decode(rest)?;
+            Message::ReadReply { term, id, index: sensible(index)? }
+        }
+        _ => return Err(DecodeError),
+    })
+}
