@@ -66,7 +66,6 @@ mod head;
 mod index;
 mod key;
 mod snapshot_digest;
-mod stub;
 mod vocabulary;
 
 use alloc::{
@@ -82,7 +81,6 @@ pub use self::{
     index::{Cursor, Index, IndexRange},
     key::{GroupKey, GroupTerms},
     snapshot_digest::SnapshotDigest,
-    stub::Groups,
     vocabulary::{
         Action, Applying, Blocked, Counter, Env, Event, FrozenHead, Input, InstallFault, Loaded,
         Member, Notice, OperatorError, Outcome, Output, Rejection, Status, StoreFault,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     context::Cx,
-    frames::{Announcement, Class},
+    frames::{self, Announcement, Class, Frame, Open},
     key::End,
 };
 use crate::{
@@ -27,9 +27,32 @@ impl Lane {
         Self { channel, reader, debt: 0 }
     }
 
-    pub(super) fn write(&mut self, head: Head, body: Bytes, cx: &mut Cx<'_>) {
-        self.debt += (head.len() + body.len()) as u64;
-        cx.write(self.channel, head, body);
+    /// What writes to it and counts the bytes.
+    fn sink<'a>(&'a mut self, cx: &'a mut Cx<'_>) -> impl FnMut(Head, Bytes) + 'a {
+        |head, body| {
+            self.debt += (head.len() + body.len()) as u64;
+            cx.write(self.channel, head, body);
+        }
+    }
+
+    pub(super) fn put_open(&mut self, open: &Open, sealed: &[u8], cx: &mut Cx<'_>) {
+        let mut scratch = core::mem::take(&mut cx.shared.scratch);
+        frames::put_open(open, sealed, &mut scratch, &mut self.sink(cx));
+        cx.shared.scratch = scratch;
+    }
+
+    pub(super) fn put_announce(&mut self, sealed: &[u8], cx: &mut Cx<'_>) {
+        frames::put_announce(sealed, &mut self.sink(cx));
+    }
+
+    pub(super) fn put_ready(&mut self, cx: &mut Cx<'_>) {
+        frames::put_ready(&mut self.sink(cx));
+    }
+
+    pub(super) fn put_frame(&mut self, frame: &Frame, heard: u32, cx: &mut Cx<'_>) {
+        let mut scratch = core::mem::take(&mut cx.shared.scratch);
+        frames::put_frame(frame, heard, &mut scratch, &mut self.sink(cx));
+        cx.shared.scratch = scratch;
     }
 }
 

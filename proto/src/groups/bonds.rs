@@ -19,7 +19,7 @@ use crate::{
     discovery::PeerEntry,
     ids::{ChannelId, GroupId, PeerId},
     limits,
-    wire::{self, CloseCode, FrameReader, Head},
+    wire::{self, CloseCode, FrameReader},
 };
 
 /// What a group learns from its bonds. One call makes few of them, and the group takes them before the
@@ -127,9 +127,8 @@ impl Bonds {
         let bytes = wire::encode(mine);
         for bond in self.peers.values_mut().filter_map(|peer| peer.bond.as_mut()) {
             let sealed = seal(&self.prover, bond, cx.me, &bytes);
-            let Bond { main, said, .. } = bond;
-            *said += 1;
-            frames::put_announce(&sealed, &mut |head, body| main.write(head, body, cx));
+            bond.main.put_announce(&sealed, cx);
+            bond.said += 1;
             if moved {
                 bond.moved = bond.said;
             }
@@ -140,7 +139,7 @@ impl Bonds {
     /// lineage or seat (Raft), or [`limits::CHANNEL_DEBT`] is reached (commands, snapshots).
     pub(super) fn send(&mut self, to: &PeerId, frame: &Frame, cx: &mut Cx<'_>) -> bool {
         let mine = self.mine.as_ref().and_then(|mine| mine.lineage);
-        let Some(bond) = self.peers.get_mut(to).and_then(|peer| peer.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(to) else {
             return false;
         };
         let Some(theirs) = bond.theirs.as_ref().filter(|_| bond.phase == Phase::Up) else {
@@ -155,17 +154,13 @@ impl Bonds {
         if which.class != Class::Bond && !self.has_room(to, which, cx) {
             return false;
         }
-        let Some(bond) = self.peers.get_mut(to).and_then(|peer| peer.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(to) else {
             return false;
         };
         let heard = bond.heard;
         let Some(lane) = bond.lane_mut(which) else { return false };
-        let mut scratch = core::mem::take(&mut cx.shared.scratch);
         let before = lane.debt;
-        frames::put_frame(frame, heard, &mut scratch, &mut |head, body| {
-            lane.write(head, body, cx);
-        });
-        cx.shared.scratch = scratch;
+        lane.put_frame(frame, heard, cx);
         let (bytes, debt) = (lane.debt - before, lane.debt);
         cx.count(Counter::Sent(self.group, bytes as u32));
         if which.class == Class::Bond && debt > limits::BOND_DEBT {
@@ -233,12 +228,10 @@ impl Bonds {
 
     /// The bond's timer: the handshake is overdue, or the wait is over.
     pub(super) fn on_timer(&mut self, peer: &PeerId, cx: &mut Cx<'_>) {
-        let bonding = self.peers.get(peer).and_then(|peer| peer.bond.as_ref());
-        match bonding.map(|bond| bond.phase) {
-            Some(Phase::Up) => {}
-            Some(Phase::Opening | Phase::Answered) => {
-                self.refuse(peer, CloseCode::GROUP_TIMEOUT, cx);
-            }
+        let bonding = self.peers.get(peer).and_then(|kept| kept.bond.as_ref());
+        match bonding.map(Bond::is_up) {
+            Some(true) => {}
+            Some(false) => self.refuse(peer, CloseCode::GROUP_TIMEOUT, cx),
             None => self.consider(peer, cx),
         }
     }
@@ -299,12 +292,7 @@ impl Bonds {
         bond.said = 1;
         bond.moved = 1;
         let open = Open { group: self.group, class: Class::Bond, serial };
-        let mut scratch = core::mem::take(&mut cx.shared.scratch);
-        let main = &mut bond.main;
-        frames::put_open(&open, &sealed, &mut scratch, &mut |head, body| {
-            main.write(head, body, cx);
-        });
-        cx.shared.scratch = scratch;
+        bond.main.put_open(&open, &sealed, cx);
         kept.bond = Some(bond);
         cx.set_timer(Timer::Bond(self.group, *peer), Some(cx.now() + limits::BOND_TIMEOUT));
     }
@@ -348,8 +336,7 @@ impl Bonds {
         let sealed = seal(&self.prover, &bond, cx.me, &mine);
         bond.said = 1;
         bond.moved = 1;
-        let main = &mut bond.main;
-        frames::put_announce(&sealed, &mut |head, body| main.write(head, body, cx));
+        bond.main.put_announce(&sealed, cx);
         cx.shared.routes.insert(channel, Route::Bond(self.group, peer));
         self.peers.entry(peer).or_default().bond = Some(bond);
         cx.set_timer(Timer::Bond(self.group, peer), Some(cx.now() + limits::BOND_TIMEOUT));
@@ -364,7 +351,7 @@ impl Bonds {
         class: Class,
         cx: &mut Cx<'_>,
     ) -> Result<(), Refusal> {
-        let bond = self.peers.get_mut(&peer).and_then(|kept| kept.bond.as_mut());
+        let bond = self.bond_mut(&peer);
         // Who opens one has taken our announcement, even if its READY comes later.
         let Some(bond) = bond.filter(|bond| bond.phase != Phase::Opening) else {
             return Err(CloseCode::GROUP_NOT_FOUND);
@@ -381,7 +368,7 @@ impl Bonds {
 
     /// The bond is up, if it was not yet.
     fn raise(&mut self, peer: PeerId, cx: &mut Cx<'_>) {
-        let Some(bond) = self.peers.get_mut(&peer).and_then(|kept| kept.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(&peer) else {
             return;
         };
         if bond.phase != Phase::Up {
@@ -421,7 +408,7 @@ impl Bonds {
         chunk: &mut Bytes,
         cx: &mut Cx<'_>,
     ) -> bool {
-        let Some(bond) = self.peers.get_mut(peer).and_then(|kept| kept.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(peer) else {
             return false;
         };
         let Some(which) = bond.which(channel) else { return false };
@@ -503,15 +490,14 @@ impl Bonds {
             return Ok(());
         };
         let announcement = self.verify(&bond.binding, peer, bond.end.other(), sealed)?;
-        let Some(bond) = self.peers.get_mut(peer).and_then(|kept| kept.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(peer) else {
             return Ok(());
         };
         bond.heard += 1;
         bond.theirs = Some(announcement);
         match bond.phase {
             Phase::Opening => {
-                let main = &mut bond.main;
-                frames::put_ready(&mut |head, body| main.write(head, body, cx));
+                bond.main.put_ready(cx);
                 self.raise(*peer, cx);
             }
             Phase::Answered => {}
@@ -522,7 +508,8 @@ impl Bonds {
 
     /// Whether a further channel can take a frame; opens it if it is ours to open.
     fn has_room(&mut self, peer: &PeerId, which: Which, cx: &mut Cx<'_>) -> bool {
-        let Some(bond) = self.peers.get_mut(peer).and_then(|kept| kept.bond.as_mut()) else {
+        let group = self.group;
+        let Some(bond) = self.bond_mut(peer) else {
             return false;
         };
         if let Some(lane) = bond.lane(which) {
@@ -531,14 +518,9 @@ impl Bonds {
         let Some(link) = cx.shared.links.get(peer).copied().filter(|_| !which.accepted) else {
             return false;
         };
-        let channel = cx.open(link.link, Route::Bond(self.group, *peer));
+        let channel = cx.open(link.link, Route::Bond(group, *peer));
         let mut lane = Lane::new(channel, FrameReader::new());
-        let open = Open { group: self.group, class: which.class, serial: cx.next_serial() };
-        let mut scratch = core::mem::take(&mut cx.shared.scratch);
-        frames::put_open(&open, &[], &mut scratch, &mut |head: Head, body: Bytes| {
-            lane.write(head, body, cx);
-        });
-        cx.shared.scratch = scratch;
+        lane.put_open(&Open { group, class: which.class, serial: cx.next_serial() }, &[], cx);
         if let Some(slot) = bond.slot(which) {
             *slot = Some(lane);
         }
@@ -547,7 +529,7 @@ impl Bonds {
 
     /// The transport took bytes of ours.
     pub(super) fn on_drained(&mut self, peer: &PeerId, channel: ChannelId, bytes: u32) {
-        let Some(bond) = self.peers.get_mut(peer).and_then(|kept| kept.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(peer) else {
             return;
         };
         let Some(which) = bond.which(channel) else { return };
@@ -563,7 +545,7 @@ impl Bonds {
     /// A channel ended by the other end. Without its main channel a bond is over; a further one is
     /// opened again when it is needed.
     pub(super) fn on_channel_down(&mut self, peer: &PeerId, channel: ChannelId, cx: &mut Cx<'_>) {
-        let Some(bond) = self.peers.get_mut(peer).and_then(|kept| kept.bond.as_mut()) else {
+        let Some(bond) = self.bond_mut(peer) else {
             return;
         };
         match bond.which(channel) {
@@ -599,6 +581,10 @@ impl Bonds {
 
     fn bond(&self, peer: &PeerId) -> Option<&Bond> {
         self.peers.get(peer)?.bond.as_ref().filter(|bond| bond.is_up())
+    }
+
+    fn bond_mut(&mut self, peer: &PeerId) -> Option<&mut Bond> {
+        self.peers.get_mut(peer)?.bond.as_mut()
     }
 }
 

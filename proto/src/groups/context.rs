@@ -14,7 +14,7 @@ use crate::{
     rng::Rng,
     tickets::Leases,
     time::{Instant, TimerQueue},
-    wire::{CloseCode, Head},
+    wire::{CloseCode, Head, Protocol},
 };
 
 /// The timers of groups.
@@ -112,9 +112,9 @@ impl Cx<'_> {
         self.shared.timers.set(timer, at);
     }
 
-    /// Opens a channel under an id from our quarter of the core's range.
+    /// Opens a channel under an id of groups.
     pub(super) fn open(&mut self, link: LinkId, route: Route) -> ChannelId {
-        let channel = ChannelId::core(self.shared.next_channel * 4 + 2);
+        let channel = Protocol::Group.channel(self.shared.next_channel);
         self.shared.next_channel += 1;
         self.shared.routes.insert(channel, route);
         self.out.push(Action::Open { link, channel });
