@@ -6,7 +6,11 @@ use super::{
     Action, HardState, Membership, Message, Position, Raft, Seat, State, Term, replication::Leader,
     store::Held,
 };
-use crate::{core::Outbox, time::Instant};
+use crate::{
+    core::Outbox,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// Votes for this member.
 #[derive(Debug)]
@@ -38,13 +42,20 @@ impl Raft {
     /// RAFT-03: a leader was heard within the shortest election timeout, or is us.
     fn is_sticky(&self, now: Instant) -> bool {
         let heard = self.heard.is_some_and(|at| now.since(at) < self.config.election_timeout);
-        heard || matches!(self.state, State::Leader(_))
+        (heard || matches!(self.state, State::Leader(_))) && !mutant::on(Mutant::NoStickiness)
+    }
+
+    /// §5.4.1: who has less than us may lack what is committed.
+    fn may_lead_us(&self, last: Position) -> bool {
+        last >= self.log.last() || mutant::on(Mutant::VoteWithoutLogCheck)
     }
 
     /// RAFT-07: a member campaigns if a set of its log, from the last one it knows committed onwards,
     /// lists it.
     fn may_campaign(&self) -> bool {
-        self.config.can_vote && self.holds()
+        let in_force = || self.membership().lists(&self.config.seat);
+        self.config.can_vote
+            && if mutant::on(Mutant::LatestSetCampaigns) { in_force() } else { self.holds() }
     }
 
     pub(super) fn on_timeout(&mut self, now: Instant, out: &mut Outbox<Action>) {
@@ -67,7 +78,8 @@ impl Raft {
     /// RAFT-01: asks whether an election would succeed; nobody's term changes.
     fn pre_campaign(&mut self, now: Instant, out: &mut Outbox<Action>) {
         let ballot = Ballot::of(self.seat());
-        if ballot.wins(self.membership(), |seat| self.is_superseded(seat)) {
+        let alone = ballot.wins(self.membership(), |seat| self.is_superseded(seat));
+        if alone || mutant::on(Mutant::NoPreVote) {
             return self.campaign(false, now, out);
         }
         self.state = State::PreCandidate(ballot);
@@ -141,7 +153,7 @@ impl Raft {
         now: Instant,
         out: &mut Outbox<Action>,
     ) {
-        let granted = term > self.hard.term && !self.is_sticky(now) && last >= self.log.last();
+        let granted = term > self.hard.term && !self.is_sticky(now) && self.may_lead_us(last);
         let term = if granted { term } else { self.hard.term };
         self.send(from, Message::PreVoteReply { term, granted }, out);
     }
@@ -180,7 +192,7 @@ impl Raft {
             self.step_down(term, now);
         }
         let free = self.hard.vote.is_none_or(|vote| vote == from);
-        let granted = term == self.hard.term && free && last >= self.log.last();
+        let granted = term == self.hard.term && free && self.may_lead_us(last);
         let reply = Message::VoteReply { term: self.hard.term, granted };
         if !granted {
             return self.send(from, reply, out);
