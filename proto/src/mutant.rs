@@ -79,6 +79,8 @@ pub enum Mutant {
     ReadBeforeOwnTerm,
     /// Questions are numbered anew in every life, so that late answers match (R9).
     ReadIdsRepeat,
+    /// Whoever is handed the lead still waits for the old leader's answer to its reads.
+    QuestionKept,
     /// Entries of an earlier term are committed by counting their copies (R2).
     OldTermCounted,
     /// Votes and requests for them leave before they are on the disk (R17).
@@ -154,7 +156,7 @@ impl Mutant {
     ];
 
     /// Those of Raft: its own tests see them (`proto/tests/raft/mutants.rs`).
-    pub const OF_RAFT: [Self; 29] = [
+    pub const OF_RAFT: [Self; 30] = [
         Self::VoteWithoutLogCheck,
         Self::AckBeforeDurable,
         Self::HalfWhenSilent,
@@ -163,6 +165,7 @@ impl Mutant {
         Self::ReadWithoutQuorum,
         Self::ReadBeforeOwnTerm,
         Self::ReadIdsRepeat,
+        Self::QuestionKept,
         Self::OldTermCounted,
         Self::VoteBeforePersist,
         Self::VoteForgotten,

@@ -94,6 +94,9 @@ impl Raft {
         self.state = State::Candidate(Ballot::of(self.seat()));
         self.leader = None;
         self.heard = None;
+        if !mutant::on(Mutant::QuestionKept) {
+            self.reads.unanswered();
+        }
         self.rest(now);
         self.hold(Held::Campaign { term, transfer, now }, out);
     }

@@ -65,7 +65,7 @@ impl Lone {
 }
 
 #[test]
-fn raft_02_one_vote_per_term_also_after_a_restart() {
+pub(crate) fn raft_02_one_vote_per_term_also_after_a_restart() {
     let mut lone = Lone::new(Stored::default());
     assert_eq!(lone.votes(1, 5), Some(true));
     assert_eq!(lone.votes(1, 5), Some(true), "it may ask again");
@@ -79,7 +79,7 @@ fn raft_02_one_vote_per_term_also_after_a_restart() {
 }
 
 #[test]
-fn raft_03_who_hears_a_leader_topples_nobody() {
+pub(crate) fn raft_03_who_hears_a_leader_topples_nobody() {
     let mut cluster = formed(3, true);
     let term = cluster.hosts[1].raft().term();
     let last = cluster.hosts[2].raft().log().last();
@@ -96,7 +96,7 @@ fn raft_03_who_hears_a_leader_topples_nobody() {
 /// Groups model, V5: C leads the change from {A, C} to {A, B}, appends the final set, and nobody has
 /// that entry yet when it is deposed. It is in no set of its own that counts, and has the longest log.
 #[test]
-fn raft_07_a_leader_deposed_before_its_final_set_still_campaigns() {
+pub(crate) fn raft_07_a_leader_deposed_before_its_final_set_still_campaigns() {
     let mut cluster = formed(3, true);
     let seat = cluster.hosts[0].config.seat;
     cluster.hosts[0].config.can_vote = false;
@@ -126,7 +126,7 @@ fn raft_07_a_leader_deposed_before_its_final_set_still_campaigns() {
 }
 
 #[test]
-fn raft_10_no_change_before_an_entry_of_the_own_term_is_committed() {
+pub(crate) fn raft_10_no_change_before_an_entry_of_the_own_term_is_committed() {
     let mut cluster = formed(3, true);
     let leaver = cluster.hosts[0].config.seat;
     cluster.island(&[1, 2]);
@@ -154,7 +154,7 @@ fn raft_10_no_change_before_an_entry_of_the_own_term_is_committed() {
 }
 
 #[test]
-fn raft_11_who_votes_alone_writes_the_change_before_it_sends_it() {
+pub(crate) fn raft_11_who_votes_alone_writes_the_change_before_it_sends_it() {
     let mut cluster = Cluster::new(1, 2, |_| true);
     cluster.run(SECOND);
     assert!(cluster.propose(0));
@@ -172,7 +172,7 @@ fn raft_11_who_votes_alone_writes_the_change_before_it_sends_it() {
 /// the disk of the one who votes alone, and the others have the command. It is not committed: that
 /// one may crash, vote alone again, and lead without it.
 #[test]
-fn raft_11_the_old_set_counts_until_the_change_is_written() {
+pub(crate) fn raft_11_the_old_set_counts_until_the_change_is_written() {
     let mut cluster = Cluster::new(1, 4, |_| true);
     cluster.run(SECOND);
     assert!(cluster.propose(0));
@@ -193,7 +193,7 @@ fn raft_11_the_old_set_counts_until_the_change_is_written() {
 }
 
 #[test]
-fn raft_12_learners_get_committed_entries_only() {
+pub(crate) fn raft_12_learners_get_committed_entries_only() {
     let mut cluster = Cluster::new(1, 6, |_| true);
     cluster.run(SECOND);
     assert!(cluster.propose(0));
@@ -225,7 +225,7 @@ fn first_command_waits_for_the_third(founders: Founders) {
 }
 
 #[test]
-fn raft_14_founders_come_first() {
+pub(crate) fn raft_14_founders_come_first() {
     first_command_waits_for_the_third(Founders::Count(3));
     let named = BTreeSet::from([seat(2, 0).peer]);
     first_command_waits_for_the_third(Founders::Named(named));
@@ -233,7 +233,7 @@ fn raft_14_founders_come_first() {
 
 /// R26: a long tail that contradicts is replaced in few round trips, by term.
 #[test]
-fn raft_15_a_long_conflict_is_resolved_by_term() {
+pub(crate) fn raft_15_a_long_conflict_is_resolved_by_term() {
     let mut cluster = formed(3, true);
     cluster.island(&[]);
     (0..500).for_each(|_| assert!(cluster.propose(0)));
@@ -259,7 +259,7 @@ fn raft_15_a_long_conflict_is_resolved_by_term() {
 }
 
 #[test]
-fn raft_18_what_waits_is_bounded() {
+pub(crate) fn raft_18_what_waits_is_bounded() {
     let mut cluster = formed(3, true);
     cluster.island(&[]);
     let before = cluster.refused;
@@ -271,7 +271,7 @@ fn raft_18_what_waits_is_bounded() {
 }
 
 #[test]
-fn raft_19_a_dead_voter_is_replaced_or_dropped() {
+pub(crate) fn raft_19_a_dead_voter_is_replaced_or_dropped() {
     let mut cluster = formed(6, true);
     let voters = cluster.hosts[0].raft().membership().clone();
     let spare = cluster.hosts.iter().position(|host| !voters.lists(&host.config.seat)).unwrap();
