@@ -113,6 +113,8 @@ pub enum Mutant {
     InstallKeepsTerm,
     /// Only whom the last set of its log lists asks for votes (R31).
     LatestSetCampaigns,
+    /// Whoever wishes to leave does not ask for votes any more (R31).
+    LeaverIsMute,
     /// Who votes alone sends the change that ends this before it has written it.
     SoleVoterSendsFirst,
     /// Members ask for votes at once: who comes back topples the leader (R30).
@@ -156,7 +158,7 @@ impl Mutant {
     ];
 
     /// Those of Raft: its own tests see them (`proto/tests/raft/mutants.rs`).
-    pub const OF_RAFT: [Self; 30] = [
+    pub const OF_RAFT: [Self; 31] = [
         Self::VoteWithoutLogCheck,
         Self::AckBeforeDurable,
         Self::HalfWhenSilent,
@@ -182,6 +184,7 @@ impl Mutant {
         Self::LearnerGetsUncommitted,
         Self::InstallKeepsTerm,
         Self::LatestSetCampaigns,
+        Self::LeaverIsMute,
         Self::SoleVoterSendsFirst,
         Self::NoPreVote,
         Self::NoStickiness,

@@ -35,7 +35,9 @@ impl Raft {
     pub(super) fn rest(&mut self, now: Instant) {
         let jitter = u64::try_from(self.config.election_jitter.as_nanos()).unwrap_or(u64::MAX);
         let jitter = core::time::Duration::from_nanos(self.rng.below(jitter));
-        self.patience = self.config.election_timeout + jitter;
+        // Who wishes to go lets the others try first.
+        let timeouts = if self.config.can_vote { 1 } else { 2 };
+        self.patience = self.config.election_timeout * timeouts + jitter;
         self.election_at = now + self.patience;
     }
 
@@ -50,12 +52,11 @@ impl Raft {
         last >= self.log.last() || mutant::on(Mutant::VoteWithoutLogCheck)
     }
 
-    /// RAFT-07: a member campaigns if a set of its log, from the last one it knows committed onwards,
-    /// lists it.
+    /// RAFT-07: a set of its log, from the last one it knows committed onwards, lists it. Also if it
+    /// wishes to go (R31): others may need its vote for that, and not get it because its log is longer.
     fn may_campaign(&self) -> bool {
         let in_force = || self.membership().lists(&self.config.seat);
-        self.config.can_vote
-            && if mutant::on(Mutant::LatestSetCampaigns) { in_force() } else { self.holds() }
+        if mutant::on(Mutant::LatestSetCampaigns) { in_force() } else { self.holds() }
     }
 
     pub(super) fn on_timeout(&mut self, now: Instant, out: &mut Outbox<Action>) {
@@ -70,7 +71,7 @@ impl Raft {
         self.reads.unanswered();
         self.state = State::Follower;
         self.rest(now);
-        if self.may_campaign() {
+        if self.may_campaign() && !(mutant::on(Mutant::LeaverIsMute) && !self.config.can_vote) {
             self.pre_campaign(now, out);
         }
     }
@@ -229,7 +230,7 @@ impl Raft {
     /// The leader hands over (§3.10).
     pub(super) fn on_campaign(&mut self, term: Term, now: Instant, out: &mut Outbox<Action>) {
         let follows = matches!(self.state, State::Follower) && term == self.hard.term;
-        if follows && self.may_campaign() {
+        if follows && self.config.can_vote && self.may_campaign() {
             self.campaign(true, now, out);
         }
     }

@@ -45,7 +45,9 @@ impl Reads {
 
     /// A member cannot be reached any more: it will ask again.
     pub(super) fn forget(&mut self, seat: Seat) {
-        let stays = |asker: &Asker| !matches!(asker, Asker::Remote(asks, _) if *asks == seat);
+        let kept = mutant::on(Mutant::ReadIdsRepeat);
+        let stays =
+            |asker: &Asker| kept || !matches!(asker, Asker::Remote(asks, _) if *asks == seat);
         self.waiting.retain(stays);
         if let Some(asked) = &mut self.asked {
             asked.askers.retain(stays);

@@ -364,6 +364,11 @@ impl Cluster {
         waits
     }
 
+    /// The next message from one host to another.
+    pub(crate) fn waiting(&self, from: usize, to: usize) -> Option<&Message> {
+        self.wires.get(&(from, to))?.front().map(|(_, message)| message)
+    }
+
     /// What is being written is written and reported.
     pub(crate) fn write_all(&mut self) {
         (0..self.hosts.len()).for_each(|host| self.write_of(host));
@@ -534,7 +539,13 @@ impl Cluster {
         let at = self.fetches.iter().position(|(_, to, _)| *to == host).expect("it was asked for");
         let (_, _, base) = self.fetches.remove(at);
         let source = self.running().find(|(at, raft)| *at != host && raft.commit() >= base);
-        let Some((source, raft)) = source else { return };
+        let Some((source, _)) = source else { return };
+        self.install_from(host, source);
+    }
+
+    /// A snapshot arrives of what a host applied.
+    pub(crate) fn install_from(&mut self, host: usize, source: usize) {
+        let raft = self.hosts[source].raft();
         let (commit, of_term) = (raft.commit(), raft.term());
         let membership = raft.membership_at(commit).clone();
         let applied = self.hosts[source].applied.clone();

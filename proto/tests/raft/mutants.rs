@@ -26,6 +26,27 @@ macro_rules! schedules {
 
 const SCHEDULES: &[Schedule] = &schedules! {
     schedules {
+        raft_11_a_swap_of_voters_needs_both_sets
+        raft_10_two_leaders_two_changes
+        half_rule_with_one_step_change
+        raft_07_a_dropped_leader_deposed_before_the_final_set_campaigns
+        raft_07_a_leaver_deposed_before_the_final_set_campaigns
+        learner_ahead_of_voters
+        raft_09_half_that_is_cut_off_but_alive_must_not_elect
+        joint_change_while_half_superseded
+        four_of_which_two_restart
+        founder_dies_inside_first_change
+        sole_durable_voter_crashes_between_persist_and_send_of_first_change
+        raft_02_a_vote_counts_after_a_restart
+        raft_02_a_vote_counts_after_its_winner_was_heard
+        raft_05_a_vote_that_is_lost_elected_nobody
+        raft_06_a_late_write_of_entries_that_are_gone_commits_nothing
+        stale_ack_of_old_seat_is_not_counted
+        raft_16_who_installs_follows_no_older_leader
+        raft_13_an_answer_to_an_earlier_life_is_no_answer
+        raft_13_a_question_ends_with_the_leader_that_was_asked
+    }
+    schedules {
     }
     scenarios {
         raft_12_the_founder_leads_alone_until_the_first_command
@@ -41,18 +62,17 @@ const SCHEDULES: &[Schedule] = &schedules! {
         raft_05_a_vote_in_flight_is_lost_with_its_voter
         raft_06_a_late_write_vouches_only_for_what_is_still_there
         a_founder_that_restarts_still_votes_alone
-        raft_13_an_answer_to_an_earlier_life_is_no_answer
     }
     rules {
         raft_02_one_vote_per_term_also_after_a_restart
         raft_03_who_hears_a_leader_topples_nobody
-        raft_07_a_leader_deposed_before_its_final_set_still_campaigns
         raft_10_no_change_before_an_entry_of_the_own_term_is_committed
         raft_11_who_votes_alone_writes_the_change_before_it_sends_it
         raft_11_the_old_set_counts_until_the_change_is_written
         raft_12_learners_get_committed_entries_only
         raft_14_founders_come_first
         raft_15_a_long_conflict_is_resolved_by_term
+        raft_15_a_new_leader_does_not_send_the_log_again
         raft_18_what_waits_is_bounded
         raft_19_a_dead_voter_is_replaced_or_dropped
     }
@@ -123,14 +143,18 @@ fn every_mutant_is_caught() {
         for (schedule, complaint) in &schedules {
             println!("    {schedule}: {complaint}");
         }
-        if schedules.is_empty() {
-            println!("    SURVIVED all schedules");
+        if schedules.is_empty() && walk == "-" {
+            println!("    SURVIVED");
             survivors += 1;
         }
     }
     select(None);
     let (schedules, walk) = (broken_schedules(), broken_walk());
-    println!("without a mutant: {} seeds of {} walks, {schedules:?} {walk:?}", seeds(), WALKS.len());
+    println!(
+        "without a mutant: {} seeds of {} walks, {schedules:?} {walk:?}",
+        seeds(),
+        WALKS.len()
+    );
     drop(std::panic::take_hook());
     assert_eq!((survivors, schedules, walk), (0, Vec::new(), None));
 }

@@ -258,22 +258,3 @@ pub(crate) fn a_founder_that_restarts_still_votes_alone() {
     cluster.run(SECOND);
     assert_eq!(cluster.hosts[0].commands(), [1, 2]);
 }
-
-/// R9, found by a walk (three with disks, seed 1775): the answer to a question of an earlier life came
-/// after a restart, when the question had been asked anew.
-#[test]
-pub(crate) fn raft_13_an_answer_to_an_earlier_life_is_no_answer() {
-    let mut cluster = formed(3, true);
-    cluster.read(1);
-    // The leader has the question, and nobody answers its round.
-    assert!(cluster.deliver_one(1, 0));
-    cluster.crash(1);
-    cluster.restart(1);
-    while cluster.deliver_one(0, 1) && cluster.hosts[1].raft().leader().is_none() {}
-    cluster.run(2 * SECOND);
-    assert!(cluster.propose(0));
-    cluster.run(SECOND);
-    let late = cluster.read(1);
-    cluster.run(SECOND);
-    assert!(cluster.hosts[1].reads.contains_key(&late));
-}

@@ -75,7 +75,7 @@ impl Walk {
             let pause = cluster.rng.below(400);
             cluster.run(Duration::from_millis(pause));
         }
-        self.calm(&mut cluster);
+        calm(&mut cluster, self.hosts.min(self.voters));
     }
 
     fn step(&self, cluster: &mut Cluster) {
@@ -118,51 +118,6 @@ impl Walk {
             _ => {}
         }
     }
-    /// Faults stop: the group serves again, and everything acknowledged is there.
-    fn calm(&self, cluster: &mut Cluster) {
-        for host in 0..cluster.hosts.len() {
-            if cluster.hosts[host].raft.is_none() {
-                cluster.restart(host);
-            }
-        }
-        cluster.heal();
-        (0..self.hosts)
-            .filter(|_| self.is_restless())
-            .for_each(|host| cluster.can_vote(host, true));
-        // The second time, because a hand-over may have been under way.
-        for _ in 0..2 {
-            cluster.run(Duration::from_secs(3));
-            cluster.until("a leader that all follow", Duration::from_secs(60), |cluster| {
-                let Some(leader) = cluster.leader() else { return false };
-                let leader = cluster.hosts[leader].raft().seat();
-                cluster.running().all(|(_, raft)| raft.leader() == Some(leader))
-            });
-        }
-        let leader = cluster.leader().expect("there is one");
-        let before = cluster.acknowledged.len();
-        assert!(cluster.propose(leader), "{}", cluster.describe());
-        cluster.until(
-            "a command is committed and applied by all",
-            Duration::from_secs(60),
-            |cluster| {
-                let len = |host: &Host| host.applied.last().map(|(index, ..)| *index);
-                let first = len(&cluster.hosts[0]);
-                cluster.acknowledged.len() > before
-                    && cluster.hosts.iter().all(|host| len(host) == first)
-            },
-        );
-        let commands: BTreeSet<_> = cluster.hosts[0].commands().into_iter().collect();
-        assert_eq!(commands.len(), cluster.hosts[0].commands().len(), "no command twice");
-        for command in &cluster.acknowledged {
-            assert!(commands.contains(command), "acknowledged command {command} is lost");
-        }
-        cluster.until("all seats are filled", Duration::from_secs(60), |cluster| {
-            let voters = cluster.hosts[0].raft().membership();
-            let votes = |host: &&Host| voters.lists(&host.config.seat);
-            !voters.is_joint()
-                && cluster.hosts.iter().filter(votes).count() == self.hosts.min(self.voters)
-        });
-    }
 }
 
 /// Without disks only one store may be missing at a time: until everybody is a voter again.
@@ -184,6 +139,55 @@ fn may_crash(cluster: &Cluster, durable: bool, host: usize) -> bool {
             && raft.log().last() == cluster.hosts[leader].raft().log().last()
     });
     all && settled && equal
+}
+
+/// Faults stop: the group serves again, and everything acknowledged is there.
+pub(crate) fn calm(cluster: &mut Cluster, seats: usize) {
+    for host in 0..cluster.hosts.len() {
+        if cluster.hosts[host].raft.is_none() {
+            cluster.restart(host);
+        }
+    }
+    cluster.heal();
+    // As many as there are seats want to vote; others stay as they are.
+    for host in 0..cluster.hosts.len() {
+        let willing = cluster.hosts.iter().filter(|host| host.config.can_vote).count();
+        if willing < seats && !cluster.hosts[host].config.can_vote {
+            cluster.can_vote(host, true);
+        }
+    }
+    // The second time, because a hand-over may have been under way.
+    for _ in 0..2 {
+        cluster.run(Duration::from_secs(3));
+        cluster.until("a leader that all follow", Duration::from_secs(60), |cluster| {
+            let Some(leader) = cluster.leader() else { return false };
+            let leader = cluster.hosts[leader].raft().seat();
+            cluster.running().all(|(_, raft)| raft.leader() == Some(leader))
+        });
+    }
+    let leader = cluster.leader().expect("there is one");
+    let before = cluster.acknowledged.len();
+    assert!(cluster.propose(leader), "{}", cluster.describe());
+    cluster.until(
+        "a command is committed and applied by all",
+        Duration::from_secs(60),
+        |cluster| {
+            let len = |host: &Host| host.applied.last().map(|(index, ..)| *index);
+            let first = len(&cluster.hosts[0]);
+            cluster.acknowledged.len() > before
+                && cluster.hosts.iter().all(|host| len(host) == first)
+        },
+    );
+    let commands: BTreeSet<_> = cluster.hosts[0].commands().into_iter().collect();
+    assert_eq!(commands.len(), cluster.hosts[0].commands().len(), "no command twice");
+    for command in &cluster.acknowledged {
+        assert!(commands.contains(command), "acknowledged command {command} is lost");
+    }
+    cluster.until("all seats are filled", Duration::from_secs(60), |cluster| {
+        let voters = cluster.hosts[0].raft().membership();
+        let votes = |host: &&Host| voters.lists(&host.config.seat);
+        !voters.is_joint() && cluster.hosts.iter().filter(votes).count() == seats
+    });
 }
 
 fn seeds() -> std::ops::Range<u64> {
