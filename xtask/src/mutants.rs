@@ -59,7 +59,7 @@ fn of_raft(root: &Path, env: &[(&str, &str)]) -> Result<(), Vec<Finding>> {
 /// The test binary, by what cargo prints: a JSON object per line.
 fn executable(printed: &str) -> Option<String> {
     let lines = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter_map(|line| Some(line.get("executable")?.as_str()?.to_owned())).last()
+    lines.filter_map(|line| Some(line.get("executable")?.as_str()?.to_owned())).next_back()
 }
 
 fn run(root: &Path, program: &str, args: &[&str]) -> Result<(), Vec<Finding>> {

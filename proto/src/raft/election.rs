@@ -71,7 +71,8 @@ impl Raft {
         self.reads.unanswered();
         self.state = State::Follower;
         self.rest(now);
-        if self.may_campaign() && !(mutant::on(Mutant::LeaverIsMute) && !self.config.can_vote) {
+        let speaks = self.config.can_vote || !mutant::on(Mutant::LeaverIsMute);
+        if speaks && self.may_campaign() {
             self.pre_campaign(now, out);
         }
     }
