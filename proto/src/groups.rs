@@ -49,10 +49,12 @@
 //!
 //! References: `docs/spec/groups.md` (GRP rules), decisions §4; RFC 9266 (channel bindings).
 
+mod applying;
 #[allow(dead_code, reason = "being wired")]
 mod bond;
 #[allow(dead_code, reason = "being wired")]
 mod bonds;
+mod boots;
 mod config;
 mod context;
 #[allow(dead_code, reason = "until groups are wired")]
@@ -65,7 +67,12 @@ mod group;
 mod head;
 mod index;
 mod key;
+mod leaving;
+mod lineages;
+mod recovery;
 mod snapshot_digest;
+mod standing;
+mod status;
 mod vocabulary;
 
 use alloc::{

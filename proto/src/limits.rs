@@ -210,6 +210,11 @@ pub const DIGEST_EVERY: u64 = 4_096;
 /// Digests of one member's machine that wait for those of the others.
 pub const DIGESTS: usize = 16;
 
+// --- applying --------------------------------------------------------------------------------
+
+/// Bytes of commands handed to the machine and not yet applied.
+pub const APPLY_BYTES: usize = 4 * 1024 * 1024;
+
 // --- store ------------------------------------------------------------------------------------
 
 /// A log segment on disk ends with the batch that reaches this many bytes.

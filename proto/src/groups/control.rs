@@ -27,6 +27,11 @@ pub(super) enum Control {
         /// What it was made from.
         from: Lineage,
     },
+    /// The operator ended this lineage for another (GRP-14): who applies this leaves it.
+    Yield {
+        /// The one that stays.
+        to: Lineage,
+    },
 }
 
 impl Control {
@@ -52,6 +57,7 @@ mod tests {
             Control::Skip { count: 300 },
             Control::Mark,
             Control::Fork { from: Lineage([1; 16]) },
+            Control::Yield { to: Lineage([2; 16]) },
         ];
         for control in all {
             assert_eq!(Control::decode(&control.encode()), Some(control));

@@ -106,8 +106,12 @@ pub(super) struct Announcement {
     pub(super) follows: Option<PeerId>,
     /// The lineage never yields.
     pub(super) established: bool,
-    /// Commands in its log.
+    /// Commands in its log. Exact while the lineage may yield, or no leader is known.
     pub(super) commands: u64,
+    /// The end of its log, when it lost its leader.
+    pub(super) end: Position,
+    /// The lineage that this one was made from, because it could not go on.
+    pub(super) parent: Option<Lineage>,
     /// It has left the group: nothing more comes.
     pub(super) left: bool,
 }

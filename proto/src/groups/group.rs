@@ -1,48 +1,568 @@
-//! One group at one member: bonds, lineage, commands, snapshots put together.
+//! One group on this node: its bonds, the history that it takes part in, and its host's calls.
 
-use super::{GroupConfig, Input, Output, bonds::Bonds, context::Cx};
-use crate::{time::Instant, wire::CloseCode};
+use alloc::{boxed::Box, vec::Vec};
 
-/// One group at one member.
+use super::{
+    Action, Applying, Counter, GroupConfig, Index, Input, Loaded, Notice, Output, StoreFault,
+    applying::Handing,
+    bonds::{BondEvent, Bonds},
+    boots::{Boots, Start},
+    context::Cx,
+    control::Control,
+    frames::{Announcement, Frame, Told},
+    leaving::Leaving,
+    recovery::Operator,
+    standing::Claim,
+    status::Published,
+};
+use crate::{
+    core::{Core as _, Outbox},
+    ids::PeerId,
+    raft::{
+        self, Kind, Lineage, LogIndex, Membership, Message, Position, Raft, Role, Run, Seat, SeatId,
+    },
+    rng::Rng,
+    time::Instant,
+    wire::CloseCode,
+};
+
+/// Where a member stands.
 #[derive(Debug)]
-pub(super) struct Group {
-    config: GroupConfig,
-    /// The registry tells them of links and channels.
-    pub(super) bonds: Bonds,
-    closed: bool,
+pub(super) enum State {
+    /// Its store is being opened, or made anew.
+    Loading,
+    /// It takes part in no history.
+    Empty,
+    /// It has a log: as a voter, or as a copy.
+    Member(Box<Standing>),
 }
 
-impl Group {
-    /// Takes part from now on.
-    pub(super) fn join(config: GroupConfig, _cx: &mut Cx<'_>) -> Self {
-        let bonds = Bonds::new(&config);
-        Self { config, bonds, closed: false }
-    }
+/// One member's part in one lineage.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) raft: Raft,
+    pub(super) lineage: Lineage,
+    /// What the lineage was made from, and with how many commands.
+    pub(super) parent: Option<(Lineage, Index)>,
+    /// The lineage never yields: its log listed a second voter, or commands count (GRP-12).
+    pub(super) established: bool,
+    /// Commands known to be committed.
+    pub(super) committed: u64,
+    /// The voters in force behind the last entry that was handed over.
+    pub(super) voters: Membership,
+    /// Members of this lineage that Raft was told of, and whether they may vote.
+    linked: Vec<(Seat, bool)>,
+    /// Commits that the leader spoke of when it was first heard are not all here yet.
+    goal: Option<LogIndex>,
+    led: Option<Seat>,
+}
 
-    /// The host has something.
-    pub(super) fn on_input(&mut self, input: Input, cx: &mut Cx<'_>) {
-        if matches!(input, Input::Leave) && !self.closed {
-            self.closed = true;
-            self.bonds.close_all(CloseCode::GRACEFUL_SHUTDOWN, cx);
-            cx.output(self.config.id, Output::Closed);
+impl Standing {
+    pub(super) fn new(raft: Raft, lineage: Lineage, voters: Membership, committed: u64) -> Self {
+        Self {
+            raft,
+            lineage,
+            parent: None,
+            established: false,
+            committed,
+            voters,
+            linked: Vec::new(),
+            goal: None,
+            led: None,
         }
     }
 
-    /// The deadline may have passed.
-    pub(super) fn on_timeout(&mut self, _cx: &mut Cx<'_>) {}
-
-    /// Ends every step that had to do with this group: takes what the bonds learnt.
-    pub(super) fn settle(&mut self, _cx: &mut Cx<'_>) {
-        while self.bonds.next_event().is_some() {}
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.led.is_none() || self.goal.is_some_and(|goal| self.raft.commit() < goal)
     }
 
-    /// When [`on_timeout`](Self::on_timeout) would change something.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        None
+    /// A leader says what is committed: so much this member must have before it counts as up to date.
+    fn hear(&mut self, leader: Seat, message: &Message) {
+        let commit = match message {
+            Message::Append(append) => append.commit,
+            Message::Behind { base, .. } => base.index,
+            _ => return,
+        };
+        if self.led != Some(leader) {
+            self.led = Some(leader);
+            self.goal = Some(commit);
+        }
+    }
+}
+
+/// What is to be looked at again before a step ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dirty {
+    /// Who is bonded, or what they say.
+    pub(super) bonds: bool,
+    /// What this member is.
+    pub(super) standing: bool,
+}
+
+/// One group. See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) me: PeerId,
+    pub(super) config: GroupConfig,
+    pub(super) rng: Rng,
+    pub(super) bonds: Bonds,
+    pub(super) state: State,
+    /// This member's store; not known before it is loaded.
+    pub(super) seat: Option<Seat>,
+    boot: u64,
+    /// Tells this start of the process from others.
+    start: u64,
+    boots: Boots,
+    pub(super) handing: Handing,
+    pub(super) dirty: Dirty,
+    /// When a founder has waited long enough.
+    pub(super) found_at: Option<Instant>,
+    /// Another lineage that will not yield, and who leads it.
+    pub(super) conflict: Option<(PeerId, Lineage)>,
+    pub(super) fenced: Option<alloc::string::String>,
+    pub(super) store_fault: Option<StoreFault>,
+    pub(super) leaving: Option<Leaving>,
+    pub(super) operator: Operator,
+    pub(super) published: Published,
+    actions: Outbox<raft::Action>,
+    runs: Vec<Run>,
+    /// Rises with every lineage entered or left.
+    pub(super) tenure: u64,
+    pub(super) closed: bool,
+}
+
+impl Group {
+    /// Takes part from now on; a member with a store waits for it.
+    pub(super) fn join(config: GroupConfig, cx: &mut Cx<'_>) -> Self {
+        let (me, bonds) = (cx.me, Bonds::new(&config));
+        let mut rng = Rng::new(cx.shared.rng.bytes());
+        let seat = (!config.durable).then(|| new_seat(me, &mut rng));
+        Self {
+            me,
+            bonds,
+            state: if config.durable { State::Loading } else { State::Empty },
+            seat,
+            boot: 0,
+            start: rng.next_u64(),
+            boots: Boots::default(),
+            handing: Handing::default(),
+            dirty: Dirty { bonds: true, standing: true },
+            found_at: None,
+            conflict: None,
+            fenced: None,
+            store_fault: None,
+            leaving: None,
+            operator: Operator::default(),
+            published: Published::default(),
+            actions: Outbox::new(),
+            runs: Vec::new(),
+            tenure: 0,
+            closed: false,
+            config,
+            rng,
+        }
     }
 
     /// [`Output::Closed`] was said: nothing more happens.
     pub(super) const fn is_closed(&self) -> bool {
         self.closed
     }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let raft = match &self.state {
+            State::Member(standing) => standing.raft.deadline(),
+            State::Loading | State::Empty => None,
+        };
+        let own = [raft, self.found_at, self.published.deadline(), self.operator.deadline()];
+        let leaving = self.leaving.as_ref().map(Leaving::deadline);
+        own.into_iter().flatten().chain(leaving).min()
+    }
+
+    // --- events ----------------------------------------------------------------------------
+
+    pub(super) fn on_timeout(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        if let State::Member(standing) = &self.state
+            && standing.raft.deadline().is_some_and(|at| at <= now)
+        {
+            self.raft(raft::Event::Timeout, cx);
+        }
+        if self.found_at.is_some_and(|at| at <= now) {
+            self.dirty.standing = true;
+        }
+        self.operator_timeout(cx);
+        self.leaving_timeout(cx);
+    }
+
+    pub(super) fn on_input(&mut self, input: Input, cx: &mut Cx<'_>) {
+        match input {
+            Input::CanVote(can_vote) => self.on_can_vote(can_vote, cx),
+            Input::Leave => self.leave(cx),
+            Input::Transfer { request, to } => self.transfer(request, to, cx),
+            Input::Recover { request, gone } => self.recover(request, &gone, cx),
+            Input::Yield { request, to } => self.yield_to(request, to, cx),
+            Input::Loaded(loaded) => self.on_loaded(*loaded, cx),
+            Input::StoreFailed(fault) => self.on_store_failed(fault, cx),
+            Input::Persisted(ticket) => self.raft(raft::Event::Persisted(ticket), cx),
+            Input::Applied(through) => self.handing.on_applied(through),
+            Input::MachineFailed { at, what } => self.on_machine_failed(at, what, cx),
+            _ => {}
+        }
+    }
+
+    fn on_bond(&mut self, event: BondEvent, cx: &mut Cx<'_>) {
+        match event {
+            BondEvent::Up(peer) | BondEvent::Changed(peer) => self.on_said(peer, cx),
+            BondEvent::Down(_) => self.dirty.bonds = true,
+            BondEvent::Frame { peer, frame } => self.on_frame(peer, frame, cx),
+            BondEvent::Progress { .. } | BondEvent::Drained { .. } => {}
+        }
+    }
+
+    /// A member said something new of itself.
+    fn on_said(&mut self, peer: PeerId, cx: &mut Cx<'_>) {
+        self.dirty.bonds = true;
+        let Some(said) = self.bonds.get(&peer) else { return };
+        let (seat, boot) = (Seat { peer, id: said.seat }, said.boot);
+        match self.boots.meet(seat, said.boot, said.start) {
+            Start::Known => {}
+            Start::Later if self.config.durable && boot > 0 => {
+                self.output(cx, Output::RememberBoot { seat, boot });
+            }
+            Start::Later => {}
+            Start::RolledBack => {
+                self.notice(Notice::RolledBack(peer), cx);
+                self.bonds.send(&peer, &Frame::Told(Told::RolledBack), cx);
+                self.bonds.refuse(&peer, CloseCode::GROUP_NOT_ALLOWED, cx);
+            }
+        }
+    }
+
+    fn on_frame(&mut self, peer: PeerId, frame: Frame, cx: &mut Cx<'_>) {
+        match frame {
+            Frame::Raft { lineage, seat, message } => {
+                self.on_raft(Seat { peer, id: seat }, lineage, message, cx);
+            }
+            Frame::Told(Told::RolledBack) if self.config.durable => {
+                // GRP-18: what this store says was overtaken by what it said before.
+                self.notice(Notice::RolledBack(self.me), cx);
+                self.begin_anew(cx);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_raft(&mut self, from: Seat, lineage: Lineage, message: Message, cx: &mut Cx<'_>) {
+        // Whom a message comes from is settled before it is read: what it says of itself may have
+        // changed with the frame before it.
+        self.look_around(cx);
+        let State::Member(standing) = &mut self.state else { return };
+        if standing.lineage != lineage {
+            return;
+        }
+        standing.hear(from, &message);
+        self.raft(raft::Event::Message { from, message }, cx);
+    }
+
+    fn on_can_vote(&mut self, can_vote: bool, cx: &mut Cx<'_>) {
+        if self.config.can_vote != can_vote {
+            self.config.can_vote = can_vote;
+            self.dirty = Dirty { bonds: true, standing: true };
+            self.published.dirty = true;
+            self.raft(raft::Event::CanVote(can_vote), cx);
+        }
+    }
+
+    fn on_loaded(&mut self, loaded: Loaded, cx: &mut Cx<'_>) {
+        if !matches!(self.state, State::Loading) {
+            return;
+        }
+        let Loaded { seat, boot, boots, stored, snapshot: _ } = loaded;
+        self.seat = Some(Seat { peer: self.me, id: seat });
+        self.boot = boot;
+        self.boots = Boots::new(boots);
+        self.store_fault = None;
+        self.dirty = Dirty { bonds: true, standing: true };
+        self.published.dirty = true;
+        let lineage = stored.base.lineage;
+        if lineage == Lineage::default() {
+            self.state = State::Empty;
+        } else {
+            self.resume(lineage, stored, cx);
+        }
+    }
+
+    fn on_store_failed(&mut self, fault: StoreFault, cx: &mut Cx<'_>) {
+        self.notice(Notice::StoreLost(fault.clone()), cx);
+        self.begin_anew(cx);
+        self.store_fault = Some(fault);
+    }
+
+    /// GRP-26: a machine that failed serves nobody; the others must not wait for this member to lead.
+    fn on_machine_failed(&mut self, at: LogIndex, what: alloc::string::String, cx: &mut Cx<'_>) {
+        self.fence(alloc::format!("entry {at:?}: {what}"), cx);
+    }
+
+    pub(super) fn fence(&mut self, what: alloc::string::String, cx: &mut Cx<'_>) {
+        self.fenced.get_or_insert(what);
+        self.published.dirty = true;
+        self.raft(raft::Event::Transfer(None), cx);
+    }
+
+    // --- raft ------------------------------------------------------------------------------
+
+    /// Feeds Raft, and carries out what it asks for.
+    pub(super) fn raft(&mut self, event: raft::Event, cx: &mut Cx<'_>) {
+        let State::Member(standing) = &mut self.state else { return };
+        let mut actions = core::mem::take(&mut self.actions);
+        standing.raft.handle(cx.now(), event, &mut actions);
+        for action in actions.drain() {
+            self.execute(action, cx);
+        }
+        self.actions = actions;
+    }
+
+    fn execute(&mut self, action: raft::Action, cx: &mut Cx<'_>) {
+        let State::Member(standing) = &mut self.state else { return };
+        match action {
+            raft::Action::Send { to, message } => {
+                let frame = Frame::Raft { lineage: standing.lineage, seat: to.id, message };
+                self.bonds.send(&to.peer, &frame, cx);
+            }
+            raft::Action::Persist { ticket, write } => {
+                self.output(cx, Output::Persist { ticket, write });
+            }
+            raft::Action::Apply(run) => standing.committed += run.commands(),
+            raft::Action::Role { role, leader, .. } => self.on_role(role, leader, cx),
+            raft::Action::Faulty { seat, .. } => {
+                self.notice(Notice::Faulty(seat.peer), cx);
+                self.bonds.refuse(&seat.peer, CloseCode::PROTOCOL_VIOLATION, cx);
+            }
+            raft::Action::Accepted { .. }
+            | raft::Action::Refused(_)
+            | raft::Action::ReadReady { .. }
+            | raft::Action::Truncated(_)
+            | raft::Action::Fetch { .. } => {}
+        }
+    }
+
+    fn on_role(&mut self, role: Role, leader: Option<Seat>, cx: &mut Cx<'_>) {
+        self.dirty.standing = true;
+        self.published.dirty = true;
+        if let State::Member(standing) = &mut self.state
+            && role == Role::Leader
+        {
+            standing.led = leader;
+            standing.goal = None;
+        }
+        self.on_leader(leader, cx);
+        let id = self.config.id;
+        cx.out.push(Action::Count(match role {
+            Role::Candidate => Counter::Election(id),
+            _ => Counter::LeaderChanged(id),
+        }));
+    }
+
+    /// Tells Raft who of its lineage is bonded, and under which seat.
+    fn link_members(&mut self, cx: &mut Cx<'_>) {
+        let State::Member(standing) = &mut self.state else { return };
+        let lineage = Some(standing.lineage);
+        let mut wanted: Vec<(Seat, bool)> = self
+            .bonds
+            .peers()
+            .filter(|(_, said)| said.lineage == lineage && !said.left)
+            .map(|(peer, said)| (Seat { peer, id: said.seat }, said.can_vote))
+            .collect();
+        wanted.sort_unstable();
+        let known = core::mem::replace(&mut standing.linked, wanted.clone());
+        for (seat, _) in &known {
+            if !wanted.iter().any(|(linked, _)| linked == seat) {
+                self.raft(raft::Event::Unlinked(*seat), cx);
+            }
+        }
+        for member in wanted {
+            if !known.contains(&member) {
+                let (seat, can_vote) = member;
+                self.raft(raft::Event::Linked { seat, can_vote }, cx);
+            }
+        }
+    }
+
+    /// Takes note of who is bonded.
+    pub(super) fn look_around(&mut self, cx: &mut Cx<'_>) {
+        if core::mem::take(&mut self.dirty.bonds) {
+            self.dirty.standing = true;
+            self.published.dirty = true;
+            self.link_members(cx);
+        }
+    }
+
+    // --- the end of a step -----------------------------------------------------------------
+
+    /// Does what a step calls for: decides, hands over what is committed, says what changed.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        // Each round does something that cannot be done twice in a row; the bound is for bugs.
+        for _ in 0..16 {
+            while let Some(event) = self.bonds.next_event() {
+                self.on_bond(event, cx);
+            }
+            self.look_around(cx);
+            self.hand_over(cx);
+            if core::mem::take(&mut self.dirty.standing) {
+                self.decide(cx);
+            }
+            if !self.dirty.bonds && !self.dirty.standing {
+                break;
+            }
+        }
+        self.announce(cx);
+        self.go_on_leaving(cx);
+        self.publish(cx);
+    }
+
+    /// GRP-20: hands committed entries to the machine, as far as it keeps up.
+    fn hand_over(&mut self, cx: &mut Cx<'_>) {
+        let mut runs = core::mem::take(&mut self.runs);
+        while let State::Member(standing) = &self.state {
+            let (from, to) = (self.handing.handed().next(), standing.raft.commit());
+            let room = self.handing.room();
+            if from > to || room == 0 {
+                break;
+            }
+            standing.raft.log().visit(from, to, room, |run| runs.push(run));
+            let tenure = self.tenure;
+            for run in runs.drain(..) {
+                // An entry may end the lineage that it stands in.
+                if self.tenure == tenure {
+                    self.hand(run, cx);
+                }
+            }
+        }
+        runs.clear();
+        self.runs = runs;
+    }
+
+    fn hand(&mut self, run: Run, cx: &mut Cx<'_>) {
+        self.handing.hand(&run);
+        match run.kind {
+            Kind::Noop => {}
+            Kind::Membership => self.on_voters(&run),
+            Kind::Control => self.on_control(&run, cx),
+            Kind::Commands => {
+                let first = Index(self.handing.index().0 + 1 - u64::from(run.count));
+                let applying = Applying {
+                    term: run.term,
+                    entry: run.first,
+                    first,
+                    count: run.count,
+                    data: run.data,
+                    void: false,
+                };
+                self.output(cx, Output::Apply(applying));
+            }
+        }
+    }
+
+    fn on_voters(&mut self, run: &Run) {
+        let State::Member(standing) = &mut self.state else { return };
+        if let Ok(voters) = crate::wire::decode::<Membership>(&run.data) {
+            standing.voters = voters;
+        }
+        self.dirty.standing = true;
+        self.published.dirty = true;
+    }
+
+    fn on_control(&mut self, run: &Run, cx: &mut Cx<'_>) {
+        match Control::decode(&run.data) {
+            Some(Control::Fork { from }) => {
+                let index = self.handing.index();
+                if let State::Member(standing) = &mut self.state {
+                    standing.parent = Some((from, index));
+                    self.published.dirty = true;
+                }
+            }
+            Some(Control::Yield { to }) => self.on_yield(to, cx),
+            _ => {}
+        }
+    }
+
+    /// Tells the others what this member is, if that changed.
+    pub(super) fn announce(&mut self, cx: &mut Cx<'_>) {
+        let Some(seat) = self.seat else { return };
+        let mine = self.claim();
+        let mut said = Announcement {
+            lineage: mine.lineage,
+            seat: seat.id,
+            boot: self.boot,
+            start: self.start,
+            can_vote: mine.can_vote,
+            holds: mine.holds,
+            leads: mine.leads,
+            follows: None,
+            established: mine.established,
+            commands: mine.commands,
+            end: Position::default(),
+            parent: mine.parent,
+            left: self.closed,
+        };
+        if let State::Member(standing) = &self.state {
+            let leader = standing.raft.leader();
+            said.follows = leader.map(|leader| leader.peer).filter(|leader| *leader != self.me);
+            let before = self.bonds.mine().filter(|before| before.lineage == mine.lineage);
+            if leader.is_none() {
+                said.end = standing.raft.log().last();
+            } else if let Some(before) = before.filter(|_| mine.established) {
+                // Not worth a word with every command: only lineages that may yield are counted.
+                (said.commands, said.end) = (before.commands, before.end);
+            }
+        }
+        self.bonds.announce(said, cx);
+    }
+
+    /// What this member says of itself.
+    pub(super) fn claim(&self) -> Claim {
+        let mut claim = Claim {
+            peer: self.me,
+            seat: self.seat.map_or(SeatId([0; 16]), |seat| seat.id),
+            can_vote: self.config.can_vote && (self.leaving.is_none() || self.config.durable),
+            lineage: None,
+            holds: false,
+            leads: false,
+            follows: false,
+            established: false,
+            commands: 0,
+            parent: None,
+        };
+        if let State::Member(standing) = &self.state {
+            let raft = &standing.raft;
+            claim.lineage = Some(standing.lineage);
+            claim.holds = raft.holds();
+            claim.leads = raft.role() == Role::Leader;
+            claim.follows = !claim.leads && raft.leader().is_some();
+            claim.established = standing.established;
+            claim.commands = raft.log().commands();
+            claim.parent = standing.parent.map(|(lineage, _)| lineage);
+        }
+        claim
+    }
+
+    pub(super) fn output(&self, cx: &mut Cx<'_>, output: Output) {
+        cx.output(self.config.id, output);
+    }
+
+    pub(super) fn notice(&self, notice: Notice, cx: &mut Cx<'_>) {
+        self.output(cx, Output::Notice(notice));
+    }
+}
+
+/// A store that was not there before.
+pub(super) fn new_seat(me: PeerId, rng: &mut Rng) -> Seat {
+    Seat { peer: me, id: SeatId(half(rng)) }
+}
+
+/// 128 random bits.
+pub(super) fn half(rng: &mut Rng) -> [u8; 16] {
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&rng.bytes()[..16]);
+    bits
 }

@@ -74,6 +74,11 @@ impl Log {
         self.runs.iter()
     }
 
+    /// The runs that are kept, the last first.
+    pub fn runs_from_the_end(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().rev()
+    }
+
     /// The term of an entry; `None` if it is not known here.
     #[must_use]
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
@@ -153,13 +158,7 @@ impl Log {
     }
 
     /// Calls `take` with the entries of [`slice`](Self::slice), run by run.
-    pub(super) fn visit(
-        &self,
-        from: LogIndex,
-        to: LogIndex,
-        bytes: usize,
-        mut take: impl FnMut(Run),
-    ) {
+    pub fn visit(&self, from: LogIndex, to: LogIndex, bytes: usize, mut take: impl FnMut(Run)) {
         let Some(mut at) = self.run_of(from) else { return };
         let (mut from, mut left) = (from, bytes);
         while from <= to && at < self.runs.len() && left > 0 {

@@ -3,11 +3,7 @@
 use super::{
     Action, Founders, Kind, Membership, Message, Raft, Run, Seat, State, Voters, vocabulary::encode,
 };
-use crate::{
-    core::Outbox,
-    mutant::{self, Mutant},
-    time::Instant,
-};
+use crate::{core::Outbox, time::Instant};
 
 /// Voters below which a silent one is not dropped without a replacement.
 const SPARE: usize = 3;
@@ -22,11 +18,9 @@ impl Raft {
         if !leader.unsettled {
             return false;
         }
-        let settled =
-            self.history.is_settled(self.commit.0) || mutant::on(Mutant::SecondChangeInFlight);
-        let led = self.log.term_at(self.commit) == Some(self.hard.term)
-            || mutant::on(Mutant::ChangeBeforeOwnTerm);
-        if !settled || !led {
+        let settled = self.history.is_settled(self.commit.0)
+            && self.log.term_at(self.commit) == Some(self.hard.term);
+        if !settled {
             return false;
         }
         leader.unsettled = false;
@@ -95,7 +89,8 @@ impl Raft {
     }
 
     /// RAFT-14: true if the change that follows the first command can list the founders.
-    pub(super) fn founders_are_here(&self) -> bool {
+    #[must_use]
+    pub fn founders_are_here(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         let ready = || {
             leader.members.iter().filter(|member| {

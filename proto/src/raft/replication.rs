@@ -11,12 +11,7 @@ use super::{
     vocabulary::encode,
     voters::agreed,
 };
-use crate::{
-    core::Outbox,
-    limits,
-    mutant::{self, Mutant},
-    time::Instant,
-};
+use crate::{core::Outbox, limits, time::Instant};
 
 /// What a leader knows.
 #[derive(Debug)]
@@ -106,10 +101,7 @@ impl Raft {
             let place = |seat: &Seat| members.iter().position(|member| member.seat == *seat);
             set.iter().filter_map(place).collect()
         };
-        let mut sets: Vec<Vec<usize>> = self.history.latest().deciding().map(places).collect();
-        if mutant::on(Mutant::LearnerCounted) {
-            sets = alloc::vec![(0..members.len()).collect()];
-        }
+        let sets = self.history.latest().sets().map(places).collect();
         if let State::Leader(leader) = &mut self.state {
             leader.members = members;
             leader.sets = sets;
@@ -197,8 +189,7 @@ impl Raft {
         } else {
             LogIndex(leader.sets.iter().map(in_set).min().unwrap_or(0))
         };
-        let ours = self.log.term_at(agreed) == Some(self.hard.term);
-        if agreed <= self.commit || !ours && !mutant::on(Mutant::OldTermCounted) {
+        if agreed <= self.commit || self.log.term_at(agreed) != Some(self.hard.term) {
             return false;
         }
         self.commit_to(agreed, out);
@@ -232,8 +223,7 @@ impl Raft {
     /// The last entry that a member may be sent. RAFT-12: a learner gets committed entries only.
     /// RAFT-11: the change that leaves a set of one is sent when it is durable here.
     fn limit_of(&self, member: &Progress) -> LogIndex {
-        let all = [Mutant::LearnerGetsUncommitted, Mutant::LearnerCounted].map(mutant::on);
-        if !member.voter && all == [false; 2] {
+        if !member.voter {
             return self.commit;
         }
         if self.leaves_one_unwritten() {
@@ -245,9 +235,7 @@ impl Raft {
 
     /// The change in force leaves a set of one, and that one has not written it yet.
     fn leaves_one_unwritten(&self) -> bool {
-        LogIndex(self.history.latest_at()) > self.durable()
-            && self.history.leaves_one()
-            && !mutant::on(Mutant::SoleVoterSendsFirst)
+        LogIndex(self.history.latest_at()) > self.durable() && self.history.leaves_one()
     }
 
     fn feed(&self, member: &mut Progress, round: u64, now: Instant, out: &mut Outbox<Action>) {
@@ -336,7 +324,7 @@ impl Raft {
         if leader.quorum_at <= now {
             leader.quorum_at = now + self.config.election_timeout;
             leader.unsettled = true;
-            if !self.is_heard(now) && !mutant::on(Mutant::NoCheckQuorum) {
+            if !self.is_heard(now) {
                 return self.step_down(self.hard.term, now);
             }
         }

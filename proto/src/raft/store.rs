@@ -4,11 +4,7 @@ use alloc::{boxed::Box, collections::VecDeque};
 use core::mem::take;
 
 use super::{Action, HardState, LogIndex, Message, Raft, Seat, State, Term, Ticket, Write};
-use crate::{
-    core::Outbox,
-    mutant::{self, Mutant},
-    time::Instant,
-};
+use crate::{core::Outbox, time::Instant};
 
 /// Waits for a write.
 #[derive(Debug)]
@@ -57,13 +53,16 @@ impl Store {
         self.durable
     }
 
+    /// Nothing of the log is written yet.
+    pub(super) const fn unwritten(&mut self) {
+        self.durable = LogIndex(0);
+    }
+
     /// The log is cut: what is written of the part behind it says nothing about what will be there.
     fn truncate(&mut self, index: LogIndex) {
         let kept = index.prev();
         self.durable = self.durable.min(kept);
-        if !mutant::on(Mutant::OldWriteCounts) {
-            self.pending.iter_mut().for_each(|pending| pending.last = pending.last.min(kept));
-        }
+        self.pending.iter_mut().for_each(|pending| pending.last = pending.last.min(kept));
         let cut = self.write.truncate.map_or(index, |cut| cut.min(index));
         self.write.truncate = Some(cut);
         debug_assert!(self.write.runs.is_empty(), "a step cuts before it appends");
@@ -80,7 +79,7 @@ impl Raft {
 
     /// RAFT-05: does `held` when everything that the present step changes is durable.
     pub(super) fn hold(&mut self, held: Held, out: &mut Outbox<Action>) {
-        if self.config.durable && !mutant::on(Mutant::VoteBeforePersist) {
+        if self.config.durable {
             self.store.fresh.push_back(held);
         } else {
             self.release(held, out);

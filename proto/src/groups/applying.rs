@@ -1,0 +1,98 @@
+//! Committed entries on their way to the machine.
+
+use alloc::collections::VecDeque;
+
+use super::Index;
+use crate::{
+    limits,
+    raft::{LogIndex, Run, Snapshot},
+};
+
+/// What a run costs the host besides its bytes.
+const RUN: usize = 64;
+
+/// How far the machine was handed the log. What is committed waits in the log itself, so a slow
+/// machine holds nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Handing {
+    handed: LogIndex,
+    /// The last command handed over.
+    index: Index,
+    /// Handed over and not yet applied: the last entry of each, and what it costs.
+    under_way: VecDeque<(LogIndex, usize)>,
+    bytes: usize,
+}
+
+impl Handing {
+    /// From the snapshot on that the log begins with.
+    pub(super) fn behind(snapshot: &Snapshot) -> Self {
+        Self { handed: snapshot.last.index, index: Index(snapshot.commands), ..Self::default() }
+    }
+
+    /// The last entry that was handed over.
+    pub(super) const fn handed(&self) -> LogIndex {
+        self.handed
+    }
+
+    /// The last command that was handed over.
+    pub(super) const fn index(&self) -> Index {
+        self.index
+    }
+
+    /// GRP-20: how many bytes more may be handed over now.
+    pub(super) const fn room(&self) -> usize {
+        limits::APPLY_BYTES.saturating_sub(self.bytes)
+    }
+
+    /// The next run is handed over, or passed by if it holds no commands.
+    pub(super) fn hand(&mut self, run: &Run) {
+        debug_assert_eq!(run.first, self.handed.next(), "nothing is left out");
+        self.handed = run.end().index;
+        if run.commands() > 0 {
+            self.index.0 += run.commands();
+            let cost = run.data.len() + RUN;
+            self.under_way.push_back((self.handed, cost));
+            self.bytes += cost;
+        }
+    }
+
+    /// The machine applied everything up to here.
+    pub(super) fn on_applied(&mut self, through: LogIndex) {
+        while let Some((last, cost)) = self.under_way.front().copied()
+            && last <= through
+        {
+            self.under_way.pop_front();
+            self.bytes -= cost;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Kind, Origin, Term};
+
+    fn run(first: u64, count: u32, bytes: usize) -> Run {
+        Run {
+            term: Term(1),
+            first: LogIndex(first),
+            count,
+            kind: Kind::Commands,
+            origin: Origin::default(),
+            data: alloc::vec![0; bytes].into(),
+        }
+    }
+
+    #[test]
+    fn grp_20_a_slow_machine_is_waited_for() {
+        let mut handing = Handing::default();
+        handing.hand(&Run::empty(Term(1), LogIndex(1), Kind::Noop));
+        assert!(handing.room() == limits::APPLY_BYTES && handing.index().is_zero());
+        handing.hand(&run(2, 10, limits::APPLY_BYTES));
+        assert_eq!((handing.room(), handing.index().0, handing.handed().0), (0, 10, 11));
+        handing.on_applied(LogIndex(10));
+        assert_eq!(handing.room(), 0, "the last of them is not applied yet");
+        handing.on_applied(LogIndex(11));
+        assert_eq!(handing.room(), limits::APPLY_BYTES);
+    }
+}

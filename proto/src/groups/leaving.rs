@@ -1,0 +1,72 @@
+//! Leaving in good order.
+
+use super::{
+    Output,
+    context::Cx,
+    group::{Group, State},
+};
+use crate::{raft, time::Instant};
+
+/// A leave under way.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// Then it leaves as it is.
+    until: Instant,
+    /// It led: another is to, before it goes.
+    led: bool,
+}
+
+impl Leaving {
+    pub(super) const fn deadline(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Group {
+    /// GRP-24: a voter in memory has its removal committed, as long as another voter stays; what it
+    /// knows is gone with it. One with a store keeps its seat, and only sees to it that another leads: a
+    /// group whose members all stop must find its voters again.
+    pub(super) fn leave(&mut self, cx: &mut Cx<'_>) {
+        if self.leaving.is_some() || self.closed {
+            return;
+        }
+        let until = cx.now() + self.config.timing.leave_timeout;
+        let led = self.claim().leads;
+        self.leaving = Some(Leaving { until, led });
+        self.dirty.bonds = true;
+        self.published.dirty = true;
+        if self.config.durable {
+            self.raft(raft::Event::Transfer(None), cx);
+        } else {
+            self.raft(raft::Event::CanVote(false), cx);
+        }
+    }
+
+    pub(super) fn leaving_timeout(&mut self, cx: &mut Cx<'_>) {
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.until <= cx.now()) {
+            self.close(cx);
+        }
+    }
+
+    /// Leaves when nobody counts on this member any more.
+    pub(super) fn go_on_leaving(&mut self, cx: &mut Cx<'_>) {
+        let Some(leaving) = self.leaving.as_ref().filter(|_| !self.closed) else { return };
+        let led = leaving.led;
+        let State::Member(standing) = &self.state else { return self.close(cx) };
+        let raft = &standing.raft;
+        let me = raft.seat();
+        let others = raft.membership().seats().iter().any(|seat| *seat != me);
+        let succeeded = !led || raft.leader().is_some_and(|leader| leader != me);
+        let done = if self.config.durable { succeeded } else { !raft.holds() };
+        if done || !others {
+            self.close(cx);
+        }
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        self.closed = true;
+        self.announce(cx);
+        self.end_requests(cx);
+        self.output(cx, Output::Closed);
+    }
+}

@@ -1,0 +1,243 @@
+//! Taking part in a history: founding one, following one, leaving one.
+
+use super::{
+    Index, Notice, Output,
+    applying::Handing,
+    context::Cx,
+    control::Control,
+    frames::Announcement,
+    group::{Group, Standing, State, half, new_seat},
+    standing::{self, Own, Verdict},
+};
+use crate::{
+    ids::PeerId,
+    raft::{self, Founders, Lineage, Membership, Raft, Seat, Snapshot, Stored, sole},
+    rng::Rng,
+};
+
+impl Group {
+    /// Looks at who says what, and does what follows from it.
+    pub(super) fn decide(&mut self, cx: &mut Cx<'_>) {
+        self.judge_own();
+        if matches!(self.state, State::Loading) || self.leaving.is_some() {
+            self.found_at = None;
+            return;
+        }
+        let own = Own {
+            claim: self.claim(),
+            orphaned: self.is_orphaned(),
+            waited: self.found_at.is_some_and(|at| at <= cx.now()),
+        };
+        let verdict = standing::decide(&own, &self.claims());
+        if verdict != Verdict::Wait && !own.waited {
+            self.found_at = None;
+        }
+        match verdict {
+            Verdict::Stay => self.found_at = None,
+            Verdict::Wait => self.wait(cx),
+            Verdict::Found => self.found(cx),
+            Verdict::Fork => self.fork(cx),
+            Verdict::Follow(lineage) => self.follow(lineage, cx),
+            Verdict::Conflict(..) => {}
+        }
+        self.note_conflict(verdict, cx);
+    }
+
+    fn claims(&self) -> alloc::vec::Vec<standing::Claim> {
+        self.bonds
+            .peers()
+            .filter(|(_, said)| !said.left)
+            .map(|(peer, said)| claim(peer, said))
+            .collect()
+    }
+
+    /// GRP-12: a lineage is established for ever once its log lists a second voter, or holds a command
+    /// that the founder has on disk or that founders were required for.
+    fn judge_own(&mut self) {
+        let counts = self.config.durable || self.config.founders != Founders::Anybody;
+        let State::Member(standing) = &mut self.state else { return };
+        let raft = &standing.raft;
+        let crowd = raft.membership().sets().any(|set| set.len() > 1);
+        let kept = counts && raft.holds() && raft.log().commands() > 0;
+        // Of a log that begins with a snapshot, or that somebody else began, the beginning is not known.
+        let unknown = raft.log().base().index.0 > 0 || standing.parent.is_some();
+        if !standing.established && (crowd || kept || unknown && raft.log().commands() > 0) {
+            standing.established = true;
+        }
+    }
+
+    /// GRP-10: a founder gives the others time to be met.
+    fn wait(&mut self, cx: &Cx<'_>) {
+        let timing = &self.config.timing;
+        let jitter = u64::try_from(timing.election_timeout_jitter.as_nanos()).unwrap_or(u64::MAX);
+        let jitter = core::time::Duration::from_nanos(self.rng.below(jitter));
+        let at = cx.now() + timing.bootstrap_delay + timing.election_timeout + jitter;
+        self.found_at.get_or_insert(at);
+    }
+
+    fn note_conflict(&mut self, verdict: Verdict, cx: &mut Cx<'_>) {
+        let conflict = match verdict {
+            Verdict::Conflict(peer, lineage) => Some((peer, lineage)),
+            _ => None,
+        };
+        if self.conflict != conflict {
+            self.conflict = conflict;
+            self.published.dirty = true;
+            if let Some((_, lineage)) = conflict {
+                self.notice(Notice::Conflict(lineage), cx);
+            }
+        }
+    }
+
+    /// GRP-16: this copy lists voters, in memory all of them, each of which is here under another seat:
+    /// nobody holds that lineage any more.
+    fn is_orphaned(&self) -> bool {
+        let State::Member(standing) = &self.state else { return false };
+        let raft = &standing.raft;
+        let lost = || raft.membership().seats().iter().all(|seat| self.is_superseded(seat));
+        !self.config.durable && !raft.holds() && raft.log().commands() > 0 && lost()
+    }
+
+    fn raft_config(&self, seat: Seat, lineage: Lineage) -> raft::Config {
+        let timing = &self.config.timing;
+        raft::Config {
+            seat,
+            lineage,
+            can_vote: self.config.can_vote,
+            durable: self.config.durable,
+            election_timeout: timing.election_timeout,
+            election_jitter: timing.election_timeout_jitter,
+            heartbeat: timing.heartbeat_interval,
+            dead_voter_timeout: timing.dead_voter_timeout,
+            max_voters: self.config.max_voters,
+            founders: self.config.founders.clone(),
+        }
+    }
+
+    /// GRP-10: the sole voter of a new lineage. Only an empty member founds: one with a copy leaves that
+    /// first.
+    fn found(&mut self, cx: &mut Cx<'_>) {
+        if matches!(self.state, State::Member(_)) {
+            self.leave_lineage(cx);
+        }
+        let (State::Empty, Some(seat)) = (&self.state, self.seat) else { return };
+        self.found_at = None;
+        let lineage = self.new_lineage();
+        let config = self.raft_config(seat, lineage);
+        let raft = Raft::found(config, self.fresh_rng(), cx.now());
+        self.enter(Standing::new(raft, lineage, sole(seat), 0), cx);
+        self.raft(raft::Event::Timeout, cx);
+    }
+
+    /// GRP-16, GRP-17: a new lineage that begins with the log of this one.
+    pub(super) fn fork(&mut self, cx: &mut Cx<'_>) {
+        let Some(seat) = self.seat else { return };
+        let lineage = self.new_lineage();
+        let (config, rng) = (self.raft_config(seat, lineage), self.fresh_rng());
+        let State::Member(standing) = &self.state else { return };
+        let old = standing.lineage;
+        let parent = Some((old, Index(standing.raft.log().commands())));
+        let first = Control::Fork { from: old }.encode();
+        let raft = Raft::fork(config, &standing.raft, first, rng, cx.now());
+        let (voters, committed) = (standing.voters.clone(), standing.committed);
+        self.found_at = None;
+        let mut standing = Standing::new(raft, lineage, voters, committed);
+        standing.parent = parent;
+        self.enter(standing, cx);
+        self.raft(raft::Event::Timeout, cx);
+    }
+
+    /// GRP-15: an empty member of a lineage that somebody else has.
+    fn follow(&mut self, lineage: Lineage, cx: &mut Cx<'_>) {
+        if matches!(self.state, State::Member(_)) {
+            self.leave_lineage(cx);
+        }
+        let (State::Empty, Some(seat)) = (&self.state, self.seat) else { return };
+        self.found_at = None;
+        let config = self.raft_config(seat, lineage);
+        let raft = Raft::new(config, Stored::default(), self.fresh_rng(), cx.now());
+        self.enter(Standing::new(raft, lineage, Membership::default(), 0), cx);
+    }
+
+    /// What a store held.
+    pub(super) fn resume(&mut self, lineage: Lineage, stored: Stored, cx: &mut Cx<'_>) {
+        let Some(seat) = self.seat else { return };
+        let Snapshot { last: _, membership, commands, .. } = stored.base.clone();
+        self.handing = Handing::behind(&stored.base);
+        let config = self.raft_config(seat, lineage);
+        let raft = Raft::new(config, stored, self.fresh_rng(), cx.now());
+        self.enter(Standing::new(raft, lineage, membership, commands), cx);
+    }
+
+    /// What follows is said in this lineage, so the others are told first.
+    fn enter(&mut self, standing: Standing, cx: &mut Cx<'_>) {
+        self.state = State::Member(standing.into());
+        self.tenure += 1;
+        self.moved(cx);
+    }
+
+    /// This member's lineage or seat is another.
+    fn moved(&mut self, cx: &mut Cx<'_>) {
+        self.dirty.bonds = true;
+        self.dirty.standing = true;
+        self.published.dirty = true;
+        self.judge_own();
+        self.announce(cx);
+    }
+
+    /// Leaves a lineage for another, and says what is lost by it.
+    fn leave_lineage(&mut self, cx: &mut Cx<'_>) {
+        let State::Member(standing) = &self.state else { return };
+        let (lineage, lost) = (standing.lineage, standing.raft.log().commands());
+        if lost > 0 {
+            self.notice(Notice::Superseded { lineage, lost }, cx);
+        }
+        self.begin_anew(cx);
+    }
+
+    /// GRP-19: begins as an empty member under a new seat. With a store that takes a while.
+    pub(super) fn begin_anew(&mut self, cx: &mut Cx<'_>) {
+        if !self.handing.index().is_zero() {
+            self.output(cx, Output::Reset);
+            if !self.config.restartable {
+                self.fenced.get_or_insert_with(|| "its history was lost".into());
+            }
+        }
+        self.handing = Handing::default();
+        self.tenure += 1;
+        if self.config.durable {
+            if !matches!(self.state, State::Loading) {
+                self.output(cx, Output::Wipe);
+            }
+            self.state = State::Loading;
+        } else {
+            self.seat = Some(new_seat(self.me, &mut self.rng));
+            self.state = State::Empty;
+        }
+        self.moved(cx);
+    }
+
+    fn new_lineage(&mut self) -> Lineage {
+        Lineage(half(&mut self.rng))
+    }
+
+    fn fresh_rng(&mut self) -> Rng {
+        Rng::new(self.rng.bytes())
+    }
+}
+
+/// What a bonded member says of itself.
+fn claim(peer: PeerId, said: &Announcement) -> standing::Claim {
+    standing::Claim {
+        peer,
+        seat: said.seat,
+        can_vote: said.can_vote,
+        lineage: said.lineage,
+        holds: said.holds,
+        leads: said.leads,
+        follows: said.follows.is_some(),
+        established: said.established,
+        commands: said.commands,
+        parent: said.parent,
+    }
+}

@@ -1,0 +1,16 @@
+//! Cores of groups in a seeded world of links, disks, machines and crashes.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(dead_code, reason = "commands are being wired")]
+
+mod common;
+
+#[path = "groups/cluster.rs"]
+mod cluster;
+#[path = "groups/disk.rs"]
+mod disk;
+#[path = "groups/forming.rs"]
+mod forming;
+#[path = "groups/invariants.rs"]
+mod invariants;
+#[path = "groups/machine.rs"]
+mod machine;
