@@ -1,11 +1,12 @@
-//! Known bugs, put back on purpose, to prove that the simulator sees them.
+//! Known bugs, put back on purpose, to prove that the simulator and the Raft tests see them.
 //!
 //! In every build that anybody ships or tests, [`on`] is a `const fn` that returns false, so the
 //! branches behind it are not compiled. With `RUSTFLAGS="--cfg mosaik_mutants"`, which only
 //! `cargo xtask mutants` sets, one mutant at a time can be selected. Not a cargo feature: features of one
 //! workspace are unified, and a build of everything would contain the bugs.
 //!
-//! Each mutant is a bug that stream or gossip systems really had (`docs/simulator.md` says where).
+//! Each mutant is a bug that streams, gossip or Raft implementations really had, or that a model of our
+//! rules found (`docs/simulator.md` says where).
 
 /// A known bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,11 +61,75 @@ pub enum Mutant {
     DuplicateKept,
     /// Of two links dialled at the same time each end drops the other's.
     BothDialsDropped,
+
+    // --- Raft ------------------------------------------------------------------------------
+    /// Votes for whoever asks first, whatever its log holds (R23).
+    VoteWithoutLogCheck,
+    /// A follower acknowledges as durable what it is still writing (R43).
+    AckBeforeDurable,
+    /// Half of a voter set decides if the other half is merely silent.
+    HalfWhenSilent,
+    /// Half of a voter set decides, always (R3).
+    AnyHalfWins,
+    /// A superseded half is waited for, for ever.
+    HalfNever,
+    /// A read is answered before anybody confirms that the leader still leads (R8).
+    ReadWithoutQuorum,
+    /// A new leader answers reads before an entry of its term is committed (R7).
+    ReadBeforeOwnTerm,
+    /// Questions are numbered anew in every life, so that late answers match (R9).
+    ReadIdsRepeat,
+    /// Whoever is handed the lead still waits for the old leader's answer to its reads.
+    QuestionKept,
+    /// Entries of an earlier term are committed by counting their copies (R2).
+    OldTermCounted,
+    /// Votes and requests for them leave before they are on the disk (R17).
+    VoteBeforePersist,
+    /// A restart finds the term, but not the vote given in it (R16).
+    VoteForgotten,
+    /// Stepping down within a term forgets the vote given in it (R18).
+    VoteClearedInTerm,
+    /// Voters change in one step, by any number of seats at once.
+    OneStepChange,
+    /// Single seats change in one step, before the new leader committed in its term (R1).
+    ChangeBeforeOwnTerm,
+    /// A change of voters begins before the one before it is committed.
+    SecondChangeInFlight,
+    /// Single seats change in one step, beside the half rule, which is unsafe together.
+    HalfWithOneStep,
+    /// A late write of entries that were cut off counts for those in their place (R45).
+    OldWriteCounts,
+    /// A follower acknowledges its whole log, also what the leader has not compared.
+    AckClaimsWholeLog,
+    /// While voters change only the set that is being entered is asked.
+    JointNeedsNewSetOnly,
+    /// A leader whom nobody hears leads on (R11).
+    NoCheckQuorum,
+    /// Learners get all entries, and count as voters for commits (R5).
+    LearnerCounted,
+    /// Learners get uncommitted entries: one that is ahead of the voters blocks them.
+    LearnerGetsUncommitted,
+    /// Who installs a snapshot goes on to follow the leader of a term before it.
+    InstallKeepsTerm,
+    /// Only whom the last set of its log lists asks for votes (R31).
+    LatestSetCampaigns,
+    /// Whoever wishes to leave does not ask for votes any more (R31).
+    LeaverIsMute,
+    /// Who votes alone sends the change that ends this before it has written it.
+    SoleVoterSendsFirst,
+    /// Members ask for votes at once: who comes back topples the leader (R30).
+    NoPreVote,
+    /// Members that hear a leader help others to topple it.
+    NoStickiness,
+    /// A follower commits up to the leader's index what it has not compared.
+    CommitUnverified,
+    /// What an old seat said is heard after its peer came back under another.
+    UnlinkedHeard,
 }
 
 impl Mutant {
-    /// All of them.
-    pub const ALL: [Self; 25] = [
+    /// Those of links, gossip and streams: the simulator sees them.
+    pub const OF_NODES: [Self; 25] = [
         Self::ResumeLate,
         Self::ResumeEarly,
         Self::GapHiddenFromConsumer,
@@ -90,6 +155,41 @@ impl Mutant {
         Self::LateLoopBlamesOthers,
         Self::DuplicateKept,
         Self::BothDialsDropped,
+    ];
+
+    /// Those of Raft: its own tests see them (`proto/tests/raft/mutants.rs`).
+    pub const OF_RAFT: [Self; 31] = [
+        Self::VoteWithoutLogCheck,
+        Self::AckBeforeDurable,
+        Self::HalfWhenSilent,
+        Self::AnyHalfWins,
+        Self::HalfNever,
+        Self::ReadWithoutQuorum,
+        Self::ReadBeforeOwnTerm,
+        Self::ReadIdsRepeat,
+        Self::QuestionKept,
+        Self::OldTermCounted,
+        Self::VoteBeforePersist,
+        Self::VoteForgotten,
+        Self::VoteClearedInTerm,
+        Self::OneStepChange,
+        Self::ChangeBeforeOwnTerm,
+        Self::SecondChangeInFlight,
+        Self::HalfWithOneStep,
+        Self::OldWriteCounts,
+        Self::AckClaimsWholeLog,
+        Self::JointNeedsNewSetOnly,
+        Self::NoCheckQuorum,
+        Self::LearnerCounted,
+        Self::LearnerGetsUncommitted,
+        Self::InstallKeepsTerm,
+        Self::LatestSetCampaigns,
+        Self::LeaverIsMute,
+        Self::SoleVoterSendsFirst,
+        Self::NoPreVote,
+        Self::NoStickiness,
+        Self::CommitUnverified,
+        Self::UnlinkedHeard,
     ];
 }
 

@@ -76,6 +76,7 @@ pub use self::{
 };
 use crate::{
     core::{Core, Outbox},
+    mutant::{self, Mutant},
     rng::Rng,
     time::Instant,
 };
@@ -138,6 +139,9 @@ impl Raft {
         // An empty store is told whose log it keeps with the first write.
         let unnamed = config.durable && stored.base.lineage != config.lineage;
         stored.base.lineage = config.lineage;
+        if mutant::on(Mutant::VoteForgotten) {
+            stored.hard.vote = None;
+        }
         let named = unnamed.then(|| stored.base.clone());
         let reads = Reads::new(rng.next_u64());
         let mut log = Log::behind(stored.base.last, stored.base.commands);
@@ -288,6 +292,7 @@ impl Raft {
         let all = of_peer(SeatId([0; 16]))..=of_peer(SeatId([u8::MAX; 16]));
         self.config.seat.peer == seat.peer && self.config.seat != *seat
             || self.peers.range(all).any(|(linked, _)| linked != seat)
+            || mutant::on(Mutant::HalfWhenSilent) && !self.peers.contains_key(seat)
     }
 
     fn send(&self, to: Seat, message: Message, out: &mut Outbox<Action>) {
@@ -298,7 +303,7 @@ impl Raft {
 
     /// Follows in `term`, whoever leads.
     fn step_down(&mut self, term: Term, now: Instant) {
-        if term > self.hard.term {
+        if term > self.hard.term || mutant::on(Mutant::VoteClearedInTerm) {
             self.set_hard(HardState { term, vote: None });
         }
         if !matches!(self.state, State::Follower) {
@@ -364,7 +369,7 @@ impl Raft {
     }
 
     fn on_message(&mut self, from: Seat, message: Message, now: Instant, out: &mut Outbox<Action>) {
-        if !self.peers.contains_key(&from) {
+        if !self.peers.contains_key(&from) && !mutant::on(Mutant::UnlinkedHeard) {
             return;
         }
         match message {

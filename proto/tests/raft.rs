@@ -5,9 +5,14 @@
 mod cluster;
 #[path = "raft/invariants.rs"]
 mod invariants;
+#[cfg(mosaik_mutants)]
+#[path = "raft/mutants.rs"]
+mod mutants;
 #[path = "raft/rules.rs"]
 mod rules;
 #[path = "raft/scenarios.rs"]
 mod scenarios;
+#[path = "raft/schedules.rs"]
+mod schedules;
 #[path = "raft/walks.rs"]
 mod walks;

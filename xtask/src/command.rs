@@ -35,8 +35,18 @@ pub(crate) fn cargo_with(root: &Path, args: &str, env: &[(&str, &str)]) -> Vec<F
 
 /// What a program prints; a finding with its complaints if it fails.
 pub(crate) fn capture(root: &Path, program: &str, args: &[&str]) -> Result<String, Finding> {
+    capture_with(root, program, args, &[])
+}
+
+/// [`capture`] with more environment.
+pub(crate) fn capture_with(
+    root: &Path,
+    program: &str,
+    args: &[&str],
+    env: &[(&str, &str)],
+) -> Result<String, Finding> {
     let line = line(program, args);
-    let output = command(root, program, args).output();
+    let output = command(root, program, args).envs(env.iter().copied()).output();
     match output {
         Ok(output) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())

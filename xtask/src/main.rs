@@ -59,7 +59,7 @@ const CHORES: [Chore; 12] = [
     ("sim", "seeds of the simulator (--seconds N, else 60)", |context| {
         sim::sim(&context.root, context.time)
     }),
-    ("mutants", "known bugs, put back one by one, are seen by the simulator", |context| {
+    ("mutants", "known bugs, put back one by one, are seen by simulator and tests", |context| {
         mutants::mutants(&context.root)
     }),
 ];

@@ -6,7 +6,11 @@ use super::{
     Action, HardState, Membership, Message, Position, Raft, Seat, State, Term, replication::Leader,
     store::Held,
 };
-use crate::{core::Outbox, time::Instant};
+use crate::{
+    core::Outbox,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// Votes for this member.
 #[derive(Debug)]
@@ -31,20 +35,28 @@ impl Raft {
     pub(super) fn rest(&mut self, now: Instant) {
         let jitter = u64::try_from(self.config.election_jitter.as_nanos()).unwrap_or(u64::MAX);
         let jitter = core::time::Duration::from_nanos(self.rng.below(jitter));
-        self.patience = self.config.election_timeout + jitter;
+        // Who wishes to go lets the others try first.
+        let timeouts = if self.config.can_vote { 1 } else { 2 };
+        self.patience = self.config.election_timeout * timeouts + jitter;
         self.election_at = now + self.patience;
     }
 
     /// RAFT-03: a leader was heard within the shortest election timeout, or is us.
     fn is_sticky(&self, now: Instant) -> bool {
         let heard = self.heard.is_some_and(|at| now.since(at) < self.config.election_timeout);
-        heard || matches!(self.state, State::Leader(_))
+        (heard || matches!(self.state, State::Leader(_))) && !mutant::on(Mutant::NoStickiness)
     }
 
-    /// RAFT-07: a member campaigns if a set of its log, from the last one it knows committed onwards,
-    /// lists it.
+    /// §5.4.1: who has less than us may lack what is committed.
+    fn may_lead_us(&self, last: Position) -> bool {
+        last >= self.log.last() || mutant::on(Mutant::VoteWithoutLogCheck)
+    }
+
+    /// RAFT-07: a set of its log, from the last one it knows committed onwards, lists it. Also if it
+    /// wishes to go (R31): others may need its vote for that, and not get it because its log is longer.
     fn may_campaign(&self) -> bool {
-        self.config.can_vote && self.holds()
+        let in_force = || self.membership().lists(&self.config.seat);
+        if mutant::on(Mutant::LatestSetCampaigns) { in_force() } else { self.holds() }
     }
 
     pub(super) fn on_timeout(&mut self, now: Instant, out: &mut Outbox<Action>) {
@@ -59,7 +71,8 @@ impl Raft {
         self.reads.unanswered();
         self.state = State::Follower;
         self.rest(now);
-        if self.may_campaign() {
+        let speaks = self.config.can_vote || !mutant::on(Mutant::LeaverIsMute);
+        if speaks && self.may_campaign() {
             self.pre_campaign(now, out);
         }
     }
@@ -67,7 +80,8 @@ impl Raft {
     /// RAFT-01: asks whether an election would succeed; nobody's term changes.
     fn pre_campaign(&mut self, now: Instant, out: &mut Outbox<Action>) {
         let ballot = Ballot::of(self.seat());
-        if ballot.wins(self.membership(), |seat| self.is_superseded(seat)) {
+        let alone = ballot.wins(self.membership(), |seat| self.is_superseded(seat));
+        if alone || mutant::on(Mutant::NoPreVote) {
             return self.campaign(false, now, out);
         }
         self.state = State::PreCandidate(ballot);
@@ -82,6 +96,9 @@ impl Raft {
         self.state = State::Candidate(Ballot::of(self.seat()));
         self.leader = None;
         self.heard = None;
+        if !mutant::on(Mutant::QuestionKept) {
+            self.reads.unanswered();
+        }
         self.rest(now);
         self.hold(Held::Campaign { term, transfer, now }, out);
     }
@@ -141,7 +158,7 @@ impl Raft {
         now: Instant,
         out: &mut Outbox<Action>,
     ) {
-        let granted = term > self.hard.term && !self.is_sticky(now) && last >= self.log.last();
+        let granted = term > self.hard.term && !self.is_sticky(now) && self.may_lead_us(last);
         let term = if granted { term } else { self.hard.term };
         self.send(from, Message::PreVoteReply { term, granted }, out);
     }
@@ -180,7 +197,7 @@ impl Raft {
             self.step_down(term, now);
         }
         let free = self.hard.vote.is_none_or(|vote| vote == from);
-        let granted = term == self.hard.term && free && last >= self.log.last();
+        let granted = term == self.hard.term && free && self.may_lead_us(last);
         let reply = Message::VoteReply { term: self.hard.term, granted };
         if !granted {
             return self.send(from, reply, out);
@@ -214,7 +231,7 @@ impl Raft {
     /// The leader hands over (§3.10).
     pub(super) fn on_campaign(&mut self, term: Term, now: Instant, out: &mut Outbox<Action>) {
         let follows = matches!(self.state, State::Follower) && term == self.hard.term;
-        if follows && self.may_campaign() {
+        if follows && self.config.can_vote && self.may_campaign() {
             self.campaign(true, now, out);
         }
     }

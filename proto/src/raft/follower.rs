@@ -4,7 +4,11 @@ use super::{
     Ack, Action, Append, Fault, History, Log, LogIndex, Message, Outcome, Position, Raft, Run,
     Seat, Snapshot, State, Term,
 };
-use crate::{core::Outbox, time::Instant};
+use crate::{
+    core::Outbox,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// What the leader is owed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,7 +90,8 @@ impl Raft {
             Match::UpTo(known) => self.take(known, runs, out),
         }
         self.verified = self.verified.max(last);
-        self.commit_to(commit.min(self.verified), out);
+        let agreed = if mutant::on(Mutant::CommitUnverified) { commit } else { self.verified };
+        self.commit_to(commit.min(agreed), out);
         // An answer to entries waits for their write; one to a heartbeat does not.
         self.owed.now = last == prev.index || self.durable() >= last;
     }
@@ -184,7 +189,7 @@ impl Raft {
         }
         // Somebody knew in this term that it is committed. An older leader may not have it, and
         // must not be told that our logs agree.
-        if term > self.hard.term {
+        if term > self.hard.term && !mutant::on(Mutant::InstallKeepsTerm) {
             self.step_down(term, now);
         }
         if matches!(self.state, State::Leader(_)) {
@@ -214,8 +219,10 @@ impl Raft {
             return;
         }
         let Some(leader) = self.leader.filter(|leader| *leader != self.seat()) else { return };
-        let received = self.verified;
-        let outcome = Outcome::Matched { received, durable: self.durable().min(received) };
+        let whole = mutant::on(Mutant::AckClaimsWholeLog);
+        let received = if whole { self.log.last().index } else { self.verified };
+        let kept = if mutant::on(Mutant::AckBeforeDurable) { received } else { self.durable() };
+        let outcome = Outcome::Matched { received, durable: kept.min(received) };
         let ack = Ack { term: self.hard.term, round: self.owed.round, outcome };
         self.send(leader, Message::Ack(ack), out);
     }

@@ -3,7 +3,11 @@
 use super::{
     Action, Founders, Kind, Membership, Message, Raft, Run, Seat, State, Voters, vocabulary::encode,
 };
-use crate::{core::Outbox, time::Instant};
+use crate::{
+    core::Outbox,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// Voters below which a silent one is not dropped without a replacement.
 const SPARE: usize = 3;
@@ -18,9 +22,11 @@ impl Raft {
         if !leader.unsettled {
             return false;
         }
-        let settled = self.history.is_settled(self.commit.0)
-            && self.log.term_at(self.commit) == Some(self.hard.term);
-        if !settled {
+        let settled =
+            self.history.is_settled(self.commit.0) || mutant::on(Mutant::SecondChangeInFlight);
+        let led = self.log.term_at(self.commit) == Some(self.hard.term)
+            || mutant::on(Mutant::ChangeBeforeOwnTerm);
+        if !settled || !led {
             return false;
         }
         leader.unsettled = false;

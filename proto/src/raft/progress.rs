@@ -80,7 +80,8 @@ impl Progress {
     pub(super) fn link(&mut self, linked: bool, now: Instant) {
         self.linked = linked;
         self.lost = if linked { None } else { Some(self.lost.unwrap_or(now)) };
-        self.restart(self.received.next().max(self.next.min(self.received.next())));
+        let nothing_known = self.received == LogIndex(0);
+        self.restart(if nothing_known { self.next } else { self.received.next() });
     }
 
     /// Sends from `next` on, one message at a time until logs are known to agree.

@@ -3,7 +3,12 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use super::{Action, LogIndex, Message, Raft, Refused, Seat, State, Term};
-use crate::{core::Outbox, limits, time::Instant};
+use crate::{
+    core::Outbox,
+    limits,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// Who reads.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +38,16 @@ pub(super) struct Reads {
 impl Reads {
     /// No reads. Questions are numbered from a random `first`: an answer to one of an earlier life
     /// must not be taken for an answer of this one (R9).
-    pub(super) const fn new(first: u64) -> Self {
+    pub(super) fn new(first: u64) -> Self {
+        let first = if mutant::on(Mutant::ReadIdsRepeat) { 0 } else { first };
         Self { waiting: VecDeque::new(), asked: None, last_id: first }
     }
 
     /// A member cannot be reached any more: it will ask again.
     pub(super) fn forget(&mut self, seat: Seat) {
-        let stays = |asker: &Asker| !matches!(asker, Asker::Remote(asks, _) if *asks == seat);
+        let kept = mutant::on(Mutant::ReadIdsRepeat);
+        let stays =
+            |asker: &Asker| kept || !matches!(asker, Asker::Remote(asks, _) if *asks == seat);
         self.waiting.retain(stays);
         if let Some(asked) = &mut self.asked {
             asked.askers.retain(stays);
@@ -109,7 +117,8 @@ impl Raft {
     /// RAFT-13: begins a round for the reads that wait. Not before an entry of this term is
     /// committed: until then the commit index may be behind what earlier leaders acknowledged (R7).
     pub(super) fn begin_round(&mut self, now: Instant, out: &mut Outbox<Action>) {
-        let led = self.log.term_at(self.commit) == Some(self.hard.term);
+        let led = self.log.term_at(self.commit) == Some(self.hard.term)
+            || mutant::on(Mutant::ReadBeforeOwnTerm);
         let State::Leader(leader) = &mut self.state else { return };
         if !led || self.reads.asked.is_some() || self.reads.waiting.is_empty() {
             return;
@@ -130,7 +139,8 @@ impl Raft {
             *seat == me || leader.member(seat).is_some_and(|member| member.round >= round)
         };
         // The half rule does not hold here: a superseded seat may live on elsewhere.
-        if !self.history.latest().has_majority(answered, |_| false) {
+        let proved = self.history.latest().has_majority(answered, |_| false);
+        if !proved && !mutant::on(Mutant::ReadWithoutQuorum) {
             return;
         }
         if let Some(asked) = self.reads.asked.take() {

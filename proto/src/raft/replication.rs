@@ -11,7 +11,12 @@ use super::{
     vocabulary::encode,
     voters::agreed,
 };
-use crate::{core::Outbox, limits, time::Instant};
+use crate::{
+    core::Outbox,
+    limits,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// What a leader knows.
 #[derive(Debug)]
@@ -101,7 +106,10 @@ impl Raft {
             let place = |seat: &Seat| members.iter().position(|member| member.seat == *seat);
             set.iter().filter_map(place).collect()
         };
-        let sets = self.history.latest().sets().map(places).collect();
+        let mut sets: Vec<Vec<usize>> = self.history.latest().deciding().map(places).collect();
+        if mutant::on(Mutant::LearnerCounted) {
+            sets = alloc::vec![(0..members.len()).collect()];
+        }
         if let State::Leader(leader) = &mut self.state {
             leader.members = members;
             leader.sets = sets;
@@ -189,7 +197,8 @@ impl Raft {
         } else {
             LogIndex(leader.sets.iter().map(in_set).min().unwrap_or(0))
         };
-        if agreed <= self.commit || self.log.term_at(agreed) != Some(self.hard.term) {
+        let ours = self.log.term_at(agreed) == Some(self.hard.term);
+        if agreed <= self.commit || !ours && !mutant::on(Mutant::OldTermCounted) {
             return false;
         }
         self.commit_to(agreed, out);
@@ -223,7 +232,8 @@ impl Raft {
     /// The last entry that a member may be sent. RAFT-12: a learner gets committed entries only.
     /// RAFT-11: the change that leaves a set of one is sent when it is durable here.
     fn limit_of(&self, member: &Progress) -> LogIndex {
-        if !member.voter {
+        let all = [Mutant::LearnerGetsUncommitted, Mutant::LearnerCounted].map(mutant::on);
+        if !member.voter && all == [false; 2] {
             return self.commit;
         }
         if self.leaves_one_unwritten() {
@@ -235,7 +245,9 @@ impl Raft {
 
     /// The change in force leaves a set of one, and that one has not written it yet.
     fn leaves_one_unwritten(&self) -> bool {
-        LogIndex(self.history.latest_at()) > self.durable() && self.history.leaves_one()
+        LogIndex(self.history.latest_at()) > self.durable()
+            && self.history.leaves_one()
+            && !mutant::on(Mutant::SoleVoterSendsFirst)
     }
 
     fn feed(&self, member: &mut Progress, round: u64, now: Instant, out: &mut Outbox<Action>) {
@@ -324,7 +336,7 @@ impl Raft {
         if leader.quorum_at <= now {
             leader.quorum_at = now + self.config.election_timeout;
             leader.unsettled = true;
-            if !self.is_heard(now) {
+            if !self.is_heard(now) && !mutant::on(Mutant::NoCheckQuorum) {
                 return self.step_down(self.hard.term, now);
             }
         }

@@ -4,7 +4,11 @@ use alloc::{boxed::Box, collections::VecDeque};
 use core::mem::take;
 
 use super::{Action, HardState, LogIndex, Message, Raft, Seat, State, Term, Ticket, Write};
-use crate::{core::Outbox, time::Instant};
+use crate::{
+    core::Outbox,
+    mutant::{self, Mutant},
+    time::Instant,
+};
 
 /// Waits for a write.
 #[derive(Debug)]
@@ -62,7 +66,9 @@ impl Store {
     fn truncate(&mut self, index: LogIndex) {
         let kept = index.prev();
         self.durable = self.durable.min(kept);
-        self.pending.iter_mut().for_each(|pending| pending.last = pending.last.min(kept));
+        if !mutant::on(Mutant::OldWriteCounts) {
+            self.pending.iter_mut().for_each(|pending| pending.last = pending.last.min(kept));
+        }
         let cut = self.write.truncate.map_or(index, |cut| cut.min(index));
         self.write.truncate = Some(cut);
         debug_assert!(self.write.runs.is_empty(), "a step cuts before it appends");
@@ -79,7 +85,7 @@ impl Raft {
 
     /// RAFT-05: does `held` when everything that the present step changes is durable.
     pub(super) fn hold(&mut self, held: Held, out: &mut Outbox<Action>) {
-        if self.config.durable {
+        if self.config.durable && !mutant::on(Mutant::VoteBeforePersist) {
             self.store.fresh.push_back(held);
         } else {
             self.release(held, out);

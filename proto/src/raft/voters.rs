@@ -5,7 +5,11 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::PeerId, limits};
+use crate::{
+    ids::PeerId,
+    limits,
+    mutant::{self, Mutant},
+};
 
 /// One store of one peer. An empty store is a new seat, so a peer that lost its disk is never taken
 /// for the voter that it was.
@@ -117,8 +121,11 @@ pub(super) fn agreed(
     }
     values.sort_unstable_by(|a, b| b.cmp(a));
     let majority = values.get(len / 2).copied().unwrap_or(0);
-    if !len.is_multiple_of(2) || len == 0 {
+    if !len.is_multiple_of(2) || len == 0 || mutant::on(Mutant::HalfNever) {
         return majority;
+    }
+    if mutant::on(Mutant::AnyHalfWins) {
+        return values[len / 2 - 1];
     }
     let (mut gone, mut half) = (0, u64::MAX);
     for at in 0..len {
@@ -164,6 +171,11 @@ impl Membership {
         self.leaving.iter().chain([&self.voters])
     }
 
+    /// The sets that are asked; all of them, but for a mutant.
+    pub(super) fn deciding(&self) -> impl Iterator<Item = &Voters> {
+        self.sets().skip(usize::from(self.is_joint() && mutant::on(Mutant::JointNeedsNewSetOnly)))
+    }
+
     /// Every seat that is listed, once, sorted.
     #[must_use]
     pub fn seats(&self) -> Vec<Seat> {
@@ -176,7 +188,7 @@ impl Membership {
     /// The highest value that every set agrees on; see [`Voters::agreed`].
     pub fn agreed(&self, value: impl Fn(&Seat) -> u64, superseded: impl Fn(&Seat) -> bool) -> u64 {
         let agreed = |set: &Voters| set.agreed(&value, &superseded);
-        self.sets().map(agreed).min().unwrap_or(0)
+        self.deciding().map(agreed).min().unwrap_or(0)
     }
 
     /// True if every set has a majority of seats for which this holds.
@@ -201,8 +213,21 @@ impl Membership {
     /// The change from one set to another. A set of one is left in one step (RAFT-11): only that
     /// voter can lead before the entry, and any later leader holds it.
     pub(super) fn change(from: &Voters, to: Voters) -> Self {
-        let leaving = if from.len() == 1 { None } else { Some(from.clone()) };
-        Self { leaving, voters: to }
+        let alone = from.len() == 1 || Self::skips_the_joint_phase(from, &to);
+        Self { leaving: if alone { None } else { Some(from.clone()) }, voters: to }
+    }
+
+    /// Only mutants do: all the time, or where two sets differ by one seat, which is safe as long as
+    /// RAFT-10 holds and half of a set is no majority (dissertation §4.1).
+    fn skips_the_joint_phase(from: &Voters, to: &Voters) -> bool {
+        let by_one = || {
+            let only_in =
+                |a: &Voters, b: &Voters| a.iter().filter(|seat| !b.contains(seat)).count();
+            only_in(from, to) + only_in(to, from) == 1
+        };
+        mutant::on(Mutant::OneStepChange)
+            || (mutant::on(Mutant::ChangeBeforeOwnTerm) || mutant::on(Mutant::HalfWithOneStep))
+                && by_one()
     }
 }
 

@@ -104,6 +104,12 @@ const fn ms(millis: u64) -> Duration {
 impl Cluster {
     /// Hosts that all hold the lineage which the first founds; linked, and nothing delivered yet.
     pub(crate) fn new(seed: u64, hosts: usize, durable: impl Fn(usize) -> bool) -> Self {
+        let at = |config: &Config| usize::from(config.seat.id.0[0]);
+        Self::with(seed, hosts, |config| Config { durable: durable(at(&config)), ..config })
+    }
+
+    /// The same, of members that are otherwise.
+    pub(crate) fn with(seed: u64, hosts: usize, config: impl Fn(Config) -> Config) -> Self {
         let mut bytes = [7; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let mut cluster = Self {
@@ -127,7 +133,7 @@ impl Cluster {
             trace: false,
         };
         for host in 0..hosts {
-            let config = Config { durable: durable(host), ..Config::new(seat(host, 0)) };
+            let config = config(Config::new(seat(host, 0)));
             let rng = cluster.rng.fork(&format!("host {host}"));
             let raft = if host == 0 {
                 Raft::found(config.clone(), rng, cluster.now)
@@ -248,12 +254,17 @@ impl Cluster {
 
     /// The host dies: of the writes under way a random number is done, and never reported.
     pub(crate) fn crash(&mut self, host: usize) {
+        let done = self.rng.below(self.hosts[host].writes.len() as u64 + 1) as usize;
+        self.crash_after(host, done);
+    }
+
+    /// The host dies: of the writes under way so many are done, and never reported.
+    pub(crate) fn crash_after(&mut self, host: usize, done: usize) {
         for other in 0..self.hosts.len() {
             if other != host {
                 self.unlink(host, other);
             }
         }
-        let done = self.rng.below(self.hosts[host].writes.len() as u64 + 1) as usize;
         let it = &mut self.hosts[host];
         it.raft = None;
         for (_, _, write) in it.writes.drain(..).take(done) {
@@ -318,15 +329,30 @@ impl Cluster {
 
     /// Delivers what is under way, and what follows from it, but no timer fires.
     pub(crate) fn pump(&mut self) {
-        while let Some(wire) = self.wires.iter().find(|(_, queue)| !queue.is_empty()) {
-            let wire = *wire.0;
-            self.deliver(wire);
+        for _ in 0..100_000 {
             self.write_all();
+            let Some((wire, _)) = self.wires.iter().find(|(_, queue)| !queue.is_empty()) else {
+                return;
+            };
+            let wire = *wire;
+            self.deliver(wire);
         }
-        self.write_all();
-        if self.wires.values().any(|queue| !queue.is_empty()) {
-            self.pump();
+        panic!("they never stop to talk");
+    }
+
+    /// Delivers from the first to the second of each pair in turn, with everything written in
+    /// between, until something holds.
+    pub(crate) fn play(&mut self, wires: &[(usize, usize)], holds: impl Fn(&Self) -> bool) {
+        for _ in 0..50 {
+            for (from, to) in wires {
+                if holds(self) {
+                    return;
+                }
+                self.write_all();
+                self.deliver_one(*from, *to);
+            }
         }
+        panic!("it does not come to that\n{}", self.describe());
     }
 
     /// Delivers the next message from one host to another; true if there was one.
@@ -338,6 +364,11 @@ impl Cluster {
         waits
     }
 
+    /// The next message from one host to another.
+    pub(crate) fn waiting(&self, from: usize, to: usize) -> Option<&Message> {
+        self.wires.get(&(from, to))?.front().map(|(_, message)| message)
+    }
+
     /// What is being written is written and reported.
     pub(crate) fn write_all(&mut self) {
         (0..self.hosts.len()).for_each(|host| self.write_of(host));
@@ -345,9 +376,28 @@ impl Cluster {
 
     /// What one host is writing is written and reported.
     pub(crate) fn write_of(&mut self, host: usize) {
-        while let Some((_, ticket, write)) = self.hosts[host].writes.pop_front() {
+        while !self.hosts[host].writes.is_empty() {
+            self.write_one(host);
+        }
+    }
+
+    /// The oldest write of a host is done and reported.
+    pub(crate) fn write_one(&mut self, host: usize) {
+        if let Some((_, ticket, write)) = self.hosts[host].writes.pop_front() {
             self.hosts[host].disk.apply(write);
             self.feed(host, Event::Persisted(ticket));
+        }
+    }
+
+    /// The host says whether it may vote and lead.
+    pub(crate) fn can_vote(&mut self, host: usize, can_vote: bool) {
+        self.hosts[host].config.can_vote = can_vote;
+        let seat = self.hosts[host].config.seat;
+        self.feed(host, Event::CanVote(can_vote));
+        for other in 0..self.hosts.len() {
+            if other != host && self.is_linked(host, other) {
+                self.feed(other, Event::Linked { seat, can_vote });
+            }
         }
     }
 
@@ -489,7 +539,13 @@ impl Cluster {
         let at = self.fetches.iter().position(|(_, to, _)| *to == host).expect("it was asked for");
         let (_, _, base) = self.fetches.remove(at);
         let source = self.running().find(|(at, raft)| *at != host && raft.commit() >= base);
-        let Some((source, raft)) = source else { return };
+        let Some((source, _)) = source else { return };
+        self.install_from(host, source);
+    }
+
+    /// A snapshot arrives of what a host applied.
+    pub(crate) fn install_from(&mut self, host: usize, source: usize) {
+        let raft = self.hosts[source].raft();
         let (commit, of_term) = (raft.commit(), raft.term());
         let membership = raft.membership_at(commit).clone();
         let applied = self.hosts[source].applied.clone();
