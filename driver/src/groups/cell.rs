@@ -1,0 +1,499 @@
+//! One group of this node, as its handles, its executor, its store and the loop share it.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use mosaik_proto::{
+    NetworkId, PeerId,
+    groups::{
+        Blocked, Cursor, GroupConfig, Index, Input, Loaded, Notice, OperatorError, Outcome, Output,
+        Status,
+    },
+    ids::{GroupId, RequestId},
+    limits,
+    raft::{LogIndex, Role, Snapshot, Term},
+};
+
+use super::{
+    calls::Calls,
+    jobs::{Job, Jobs},
+    reads::Reads,
+    runner::Run,
+    settings::GroupConfig as Settings,
+    store::Store,
+};
+use crate::{
+    handle::shared::{Clock, Shared},
+    metrics::groups::GroupMetrics,
+    storage::{self, LogStore, SnapshotReader, StoreError},
+    sync::{
+        broadcast::Broadcast,
+        cell::{Watched, lock},
+        inbox::Queued,
+    },
+    task::inbox::{Inbox, Source},
+};
+
+/// What handles see besides positions.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) status: Arc<Status>,
+    /// Why the machine serves no reads.
+    pub(crate) fenced: Option<Arc<str>>,
+    /// The group was left, or the node ended.
+    pub(crate) closed: bool,
+}
+
+/// The handles of a group, by what they may.
+#[derive(Debug, Default)]
+struct Handles {
+    writers: usize,
+    readers: usize,
+    /// What the core was told.
+    may_vote: bool,
+    left: bool,
+}
+
+/// What waits for the loop, besides commands and reads.
+#[derive(Debug, Default)]
+struct Mail {
+    opened: bool,
+    /// Reports of store and executor; those that a later one replaces are not kept.
+    reports: VecDeque<Input>,
+    /// Bounded by [`limits::REQUESTS`], through `answers`.
+    requests: VecDeque<Input>,
+}
+
+/// What became of a request.
+pub(crate) type Answer = Arc<Watched<Option<Result<(), OperatorError>>>>;
+
+#[derive(Debug, Default)]
+struct Requests {
+    last: u64,
+    waiting: BTreeMap<RequestId, Answer>,
+}
+
+/// What a group is started with.
+pub(crate) struct Start {
+    pub(crate) config: GroupConfig,
+    pub(crate) settings: Settings,
+    pub(crate) hosted: Arc<dyn Any + Send + Sync>,
+    pub(crate) runner: Box<dyn Run>,
+    pub(crate) store: Option<Box<dyn LogStore>>,
+}
+
+/// See the module's documentation.
+pub(crate) struct GroupCell {
+    pub(crate) id: GroupId,
+    pub(crate) network: NetworkId,
+    pub(crate) me: PeerId,
+    pub(crate) settings: Settings,
+    /// The machine: a [`Hosted`](super::runner::Hosted) of its type.
+    pub(crate) hosted: Arc<dyn Any + Send + Sync>,
+    pub(crate) calls: Calls,
+    pub(crate) reads: Reads,
+    pub(crate) view: Watched<View>,
+    /// What the machine applied.
+    pub(crate) applied: Watched<Cursor>,
+    /// The end of the log.
+    pub(crate) log: Watched<Cursor>,
+    pub(crate) notices: Broadcast<Notice>,
+    pub(crate) metrics: GroupMetrics,
+    pub(crate) store: Arc<Store>,
+    config: GroupConfig,
+    clock: Clock,
+    inbox: Arc<Inbox>,
+    queued: Queued,
+    jobs: Jobs,
+    /// Until the loop starts them.
+    runner: Mutex<Option<Box<dyn Run>>>,
+    log_store: Mutex<Option<Box<dyn LogStore>>>,
+    mail: Mutex<Mail>,
+    requests: Mutex<Requests>,
+    handles: Mutex<Handles>,
+}
+
+/// What the loop finds when it looks at a group.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is new.
+    Open,
+    Input(Input),
+    Nothing,
+}
+
+impl GroupCell {
+    pub(crate) fn new(start: Start, shared: &Shared) -> Self {
+        let Start { config, settings, hosted, runner, store } = start;
+        let id = config.id;
+        Self {
+            id,
+            network: shared.network,
+            me: shared.me,
+            settings,
+            hosted,
+            calls: Calls::default(),
+            reads: Reads::default(),
+            view: Watched::new(View::new(&config)),
+            applied: Watched::default(),
+            log: Watched::default(),
+            notices: Broadcast::new(limits::GROUP_NOTICES),
+            metrics: shared.metrics.group(&id),
+            store: Arc::default(),
+            config,
+            clock: shared.clock.clone(),
+            inbox: Arc::clone(&shared.inbox),
+            queued: Queued::default(),
+            jobs: Jobs::default(),
+            runner: Mutex::new(Some(runner)),
+            log_store: Mutex::new(store),
+            mail: Mutex::default(),
+            requests: Mutex::default(),
+            handles: Mutex::default(),
+        }
+    }
+
+    // --- the loop's side -------------------------------------------------------------------
+
+    /// The next thing to tell the core; call until [`Taken::Nothing`].
+    pub(crate) fn take(&self) -> Taken {
+        self.queued.lower();
+        {
+            let mail = &mut *lock(&self.mail);
+            if !mail.opened {
+                mail.opened = true;
+                return Taken::Open;
+            }
+            let next = mail.reports.pop_front();
+            if let Some(input) = next.or_else(|| self.can_vote()).or_else(|| mail.requests.pop_front())
+            {
+                return Taken::Input(input);
+            }
+        }
+        if let Some(read) = self.reads.take() {
+            return Taken::Input(Input::Read(read));
+        }
+        if let Some(batch) = self.calls.take() {
+            self.metrics.taken(batch.first, batch.count, self.clock.now().mono);
+            let (first, count, data) = (batch.first, batch.count, batch.data);
+            return Taken::Input(Input::Execute { first, count, data });
+        }
+        let handles = &mut *lock(&self.handles);
+        if handles.writers + handles.readers == 0 && !handles.left && !self.calls.has_waiting() {
+            handles.left = true;
+            return Taken::Input(Input::Leave);
+        }
+        Taken::Nothing
+    }
+
+    fn can_vote(&self) -> Option<Input> {
+        let handles = &mut *lock(&self.handles);
+        let may = handles.writers > 0;
+        // Who has no handles leaves as what it was.
+        let changed = may != handles.may_vote && handles.writers + handles.readers > 0;
+        changed.then(|| {
+            handles.may_vote = may;
+            Input::CanVote(may)
+        })
+    }
+
+    /// Starts the store, and gives the first input of the group.
+    pub(crate) fn open(self: &Arc<Self>) -> Input {
+        let mut config = self.config.clone();
+        {
+            let handles = &mut *lock(&self.handles);
+            config.can_vote = handles.writers > 0;
+            handles.may_vote = config.can_vote;
+        }
+        if let Some(store) = lock(&self.log_store).take() {
+            self.store.start(store, self);
+        }
+        Input::Join(Box::new(config))
+    }
+
+    /// What carries out the jobs; `None` if it runs already.
+    pub(crate) fn executor(self: &Arc<Self>) -> Option<Executor> {
+        let runner = lock(&self.runner).take()?;
+        Some(Executor {
+            cell: Arc::clone(self),
+            runner,
+            jobs: VecDeque::new(),
+            wakers: Vec::new(),
+        })
+    }
+
+    /// Carries out what the core asks for. True if the group is over.
+    pub(crate) fn output(self: &Arc<Self>, output: Output) -> bool {
+        match output {
+            Output::Persist { ticket, write } => self.store.write(ticket, *write, self),
+            Output::RememberBoot { seat, boot } => self.store.remember_boot(seat, boot, self),
+            Output::Wipe => self.store.wipe(self),
+            Output::Apply(run) => self.jobs.push(Job::Apply(run)),
+            Output::Outcome { first, count, outcome } => {
+                self.jobs.push(Job::Outcome { first, count, outcome });
+            }
+            Output::ReadReady(read) => self.jobs.push(Job::ReadReady(read)),
+            Output::ReadFailed(read) => self.jobs.push(Job::ReadFailed(read)),
+            Output::Freeze { snapshot, head } => self.jobs.push(Job::Freeze { snapshot, head }),
+            Output::Install { snapshot, .. } => self.report(Input::InstallFailed {
+                last: snapshot.last.index,
+                what: "this machine has no snapshots".into(),
+            }),
+            Output::Reset => self.jobs.push(Job::Reset),
+            Output::Compact(_) | Output::FetchBegin { .. } | Output::FetchChunk(_) => {}
+            Output::ReadChunk { read, .. } => self.report(Input::Chunk { read, data: None }),
+            Output::Taken { first, count, index } => {
+                let mut wakers = Vec::new();
+                self.calls.taken(first, count, index, &mut wakers);
+                wakers.into_iter().for_each(Waker::wake);
+            }
+            Output::Window { commands, bytes } => {
+                if self.calls.open_window(commands, bytes) {
+                    self.announce();
+                }
+            }
+            Output::Reply { request, result } => self.answer(request, result),
+            Output::Status(status) => self.show(*status),
+            Output::LogPosition(at) => self.log.change(|log| *log = at),
+            Output::Notice(notice) => {
+                tracing::warn!(group = %self.id, ?notice, "a group has something to tell");
+                self.notices.send(notice);
+            }
+            Output::Closed => {
+                self.jobs.push(Job::End);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn show(&self, status: Status) {
+        self.metrics.status(&status);
+        let log = status.log;
+        self.log.change_if(|known| std::mem::replace(known, log) != log);
+        self.view.change(|view| view.status = Arc::new(status));
+    }
+
+    /// The node has ended without a word of the core.
+    pub(crate) fn abandon(&self) {
+        self.jobs.push(Job::End);
+        self.end();
+    }
+
+    // --- the executor's and the store's side -----------------------------------------------
+
+    /// Something for the core. Of reports that say "up to here" the last one is enough.
+    pub(crate) fn report(&self, input: Input) {
+        {
+            let reports = &mut lock(&self.mail).reports;
+            match (reports.back_mut(), &input) {
+                (Some(last @ Input::Applied(_)), Input::Applied(_))
+                | (Some(last @ Input::Persisted(_)), Input::Persisted(_)) => *last = input,
+                _ => reports.push_back(input),
+            }
+        }
+        self.announce();
+    }
+
+    pub(crate) fn applied(&self, at: Cursor, through: LogIndex) {
+        self.applied.change(|applied| *applied = at);
+        self.metrics.committed.set(at.index().0 as f64);
+        self.report(Input::Applied(through));
+    }
+
+    /// The machine is to begin anew.
+    pub(crate) fn reset(&self) {
+        self.applied.change(|applied| *applied = Cursor::default());
+    }
+
+    pub(crate) fn fence(&self, why: &str) {
+        self.view.change(|view| view.fenced = Some(why.into()));
+    }
+
+    pub(crate) fn unfence(&self) {
+        self.view.change(|view| view.fenced = None);
+    }
+
+    pub(crate) fn ended(
+        &self,
+        first: u64,
+        count: u32,
+        outcome: Outcome,
+        fenced: bool,
+        wakers: &mut Vec<Waker>,
+    ) {
+        self.calls.ended(first, count, outcome, fenced, wakers);
+        self.metrics.ended(first, count, outcome, self.clock.now().mono);
+    }
+
+    /// The machine was frozen.
+    pub(crate) fn frozen(&self, snapshot: Snapshot, head: &Bytes, state: Bytes) {
+        let _ = (head, state);
+        self.report(Input::FreezeFailed(snapshot.last.index));
+    }
+
+    pub(crate) fn on_staged(&self, staged: Result<(), StoreError>) {
+        let _ = (self, staged);
+    }
+
+    pub(crate) fn on_opened(&self, opened: Result<Option<Box<dyn SnapshotReader>>, StoreError>) {
+        let _ = (self, opened.is_ok());
+    }
+
+    pub(crate) fn on_loaded(&self, loaded: storage::Loaded) {
+        let storage::Loaded { seat, boot, boots, stored, .. } = loaded;
+        let loaded = Loaded { seat, boot, boots, stored, snapshot: None };
+        self.report(Input::Loaded(Box::new(loaded)));
+    }
+
+    /// Everything resolves. Later calls change nothing.
+    pub(crate) fn end(&self) {
+        self.calls.end();
+        self.reads.end();
+        let waiting = std::mem::take(&mut lock(&self.requests).waiting);
+        for answer in waiting.into_values() {
+            answer.change(|answer| *answer = Some(Err(OperatorError::Closed)));
+        }
+        self.view.change(|view| view.closed = true);
+        self.notices.close();
+        self.store.close();
+    }
+
+    // --- the handles' side -----------------------------------------------------------------
+
+    /// Puts the group into the loop's inbox.
+    pub(crate) fn announce(self: &Arc<Self>) {
+        if self.queued.raise() {
+            self.inbox.push(Source::Group(Arc::clone(self)));
+        }
+    }
+
+    /// One handle more, unless the last one is already gone.
+    pub(crate) fn adopt(&self, writes: bool) -> bool {
+        let handles = &mut *lock(&self.handles);
+        if handles.left {
+            return false;
+        }
+        *handles.of(writes) += 1;
+        true
+    }
+
+    /// One handle less.
+    pub(crate) fn leave(&self, writes: bool) {
+        *lock(&self.handles).of(writes) -= 1;
+    }
+
+    /// Sends a request to the core; it is on its way when this returns.
+    pub(crate) fn request(self: &Arc<Self>, input: impl FnOnce(RequestId) -> Input) -> Answer {
+        let answer = Answer::default();
+        {
+            let requests = &mut *lock(&self.requests);
+            let closed = self.view.read(|view| view.closed);
+            if closed || requests.waiting.len() >= limits::REQUESTS {
+                let why = if closed { OperatorError::Closed } else { OperatorError::TimedOut };
+                answer.change(|answer| *answer = Some(Err(why)));
+                return answer;
+            }
+            requests.last += 1;
+            let id = RequestId(requests.last);
+            requests.waiting.insert(id, Arc::clone(&answer));
+            lock(&self.mail).requests.push_back(input(id));
+        }
+        self.announce();
+        answer
+    }
+
+    fn answer(&self, request: RequestId, result: Result<(), OperatorError>) {
+        let waiting = lock(&self.requests).waiting.remove(&request);
+        if let Some(answer) = waiting {
+            answer.change(|answer| *answer = Some(result));
+        }
+    }
+}
+
+impl Handles {
+    const fn of(&mut self, writes: bool) -> &mut usize {
+        if writes { &mut self.writers } else { &mut self.readers }
+    }
+}
+
+impl View {
+    fn new(config: &GroupConfig) -> Self {
+        let blocked = if config.durable { Blocked::Loading } else { Blocked::Alone };
+        let status = Status {
+            role: Role::Follower,
+            can_vote: config.can_vote,
+            term: Term(0),
+            leader: None,
+            seat: None,
+            lineage: None,
+            forked_from: None,
+            voters: Vec::new(),
+            learners: Vec::new(),
+            bonds: std::collections::BTreeSet::new(),
+            log: Cursor::default(),
+            committed: Index::ZERO,
+            durable: Index::ZERO,
+            online: false,
+            blocked: Some(blocked),
+            tolerates: 0,
+        };
+        Self { status: Arc::new(status), fenced: None, closed: false }
+    }
+
+    /// Writes and reads work here.
+    pub(crate) fn is_online(&self) -> bool {
+        self.status.online && self.fenced.is_none() && !self.closed
+    }
+}
+
+impl fmt::Debug for GroupCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupCell").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Jobs that the executor does before it lets others run.
+const JOBS: usize = 256;
+
+/// Carries out the jobs of one group, in a task beside the loop.
+pub(crate) struct Executor {
+    cell: Arc<GroupCell>,
+    runner: Box<dyn Run>,
+    jobs: VecDeque<Job>,
+    wakers: Vec<Waker>,
+}
+
+impl Unpin for Executor {}
+
+impl Future for Executor {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        for _ in 0..JOBS {
+            let Some(job) = this.jobs.pop_front() else {
+                this.wakers.drain(..).for_each(Waker::wake);
+                match this.cell.jobs.poll(&mut this.jobs, cx) {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending => return Poll::Pending,
+                }
+            };
+            let last = matches!(job, Job::End);
+            this.runner.carry_out(job, &this.cell, &mut this.wakers);
+            if last {
+                this.wakers.drain(..).for_each(Waker::wake);
+                return Poll::Ready(());
+            }
+        }
+        this.wakers.drain(..).for_each(Waker::wake);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
