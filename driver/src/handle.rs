@@ -1,10 +1,16 @@
 //! Application handles: `Clone`-able values without a runtime type, behind which the loop works.
 
 pub(crate) mod admission;
+pub(crate) mod bonds;
 pub(crate) mod catalog;
 pub(crate) mod channels;
 pub(crate) mod consumer;
 pub(crate) mod discovery;
+pub(crate) mod group;
+mod group_calls;
+pub(crate) mod group_error;
+pub(crate) mod group_when;
+pub(crate) mod groups;
 pub(crate) mod network;
 pub(crate) mod network_on;
 pub(crate) mod producer;

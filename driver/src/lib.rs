@@ -34,6 +34,7 @@ pub mod transport;
 /// Discovery as applications see it: configuration, events, errors.
 pub mod discovery;
 
+pub mod groups;
 pub mod streams;
 
 pub use self::{

@@ -2,6 +2,8 @@
 //!
 //! Install a recorder before the first network is built: handles resolved earlier count nowhere.
 
+pub(crate) mod groups;
+
 use metrics::{Counter, Gauge, SharedString, counter, gauge};
 use mosaik_proto::{NetworkId, Short, discovery::News, ids::StreamId, wire::CloseCode};
 
@@ -51,6 +53,7 @@ pub(crate) struct NodeMetrics {
     pub(crate) producers: Gauge,
     pub(crate) streams_accepted: Counter,
     pub(crate) streams_rejected: Counter,
+    pub(crate) groups: Gauge,
     pub(crate) panics: Counter,
 }
 
@@ -77,6 +80,7 @@ impl NodeMetrics {
             producers: gauge!("mosaik.streams.producers.active", &label()),
             streams_accepted: counter!("mosaik.streams.connections.accepted", &label()),
             streams_rejected: counter!("mosaik.streams.connections.rejected", &label()),
+            groups: gauge!("mosaik.groups.active", &label()),
             panics: counter!("mosaik.predicates.panicked", &label()),
             network,
         }

@@ -84,6 +84,11 @@ pub struct Loaded {
 /// store failed: from then on every call gives [`StoreError::Poisoned`], and only
 /// [`wipe`](Self::wipe) helps.
 pub trait LogStore: Send + 'static {
+    /// False if it forgets everything with the process: then it need not be asked at all.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
     /// Opens the store, or creates it.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 mod assembler;
 pub(crate) mod channel;
 mod execute;
+mod groups;
 pub(crate) mod inbox;
 pub(crate) mod link;
 
@@ -28,7 +29,7 @@ use std::{
 use mosaik_proto::{
     Core, Outbox, PeerId,
     discovery::{LocalEntry, SignedPeerEntry},
-    ids::{ChannelId, ConsumerId, LinkId, ProducerId, StreamId},
+    ids::{ChannelId, ConsumerId, GroupId, LinkId, ProducerId, StreamId},
     limits::BATCH_BYTES,
     links::DownReason,
     node::{self, Node},
@@ -44,6 +45,7 @@ use self::{
 };
 use crate::{
     book::{AddressBook, Books, Look, Publication, Record},
+    groups::{cell::GroupCell, store::Store},
     handle::{
         catalog::CatalogMirror,
         consumer::ConsumerCell,
@@ -154,6 +156,9 @@ struct Task<R: Runtime, T> {
     /// Of each stream one of them, to count what is sent.
     sending: BTreeMap<StreamId, Arc<ProducerCell>>,
     consumers: BTreeMap<ConsumerId, Arc<ConsumerCell>>,
+    groups: BTreeMap<GroupId, Arc<GroupCell>>,
+    /// The stores of groups that were left, until they are closed.
+    leaving_groups: BTreeMap<GroupId, Arc<Store>>,
     /// When consumers are asked what was taken; `None` while nothing waits for them.
     report_at: Option<Instant>,
     /// What the present step changes for handles: applied together at its end.
@@ -192,6 +197,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             producers: BTreeMap::new(),
             sending: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            leaving_groups: BTreeMap::new(),
             report_at: None,
             changes: BTreeMap::new(),
             publication: Some(books.publish(record.clone())),
@@ -235,6 +242,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             Source::Link(slot) => self.on_link(&slot),
             Source::Channel(channel) => self.on_channel(&channel),
             Source::Producer(cell) => self.on_producer(&cell),
+            Source::Group(cell) => self.on_group(&cell),
             Source::Consumer(cell) => {
                 cell.take(&mut self.events);
                 if self.consumers.insert(cell.id, Arc::clone(&cell)).is_none() && self.stopped {

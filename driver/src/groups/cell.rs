@@ -4,7 +4,8 @@ use std::{
     any::Any,
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex},
+    pin::Pin,
+    sync::{Arc, Mutex, Weak},
     task::{Context, Poll, Waker},
 };
 
@@ -21,7 +22,7 @@ use mosaik_proto::{
 };
 
 use super::{
-    calls::Calls,
+    calls::{Batch, Calls},
     jobs::{Job, Jobs},
     reads::Reads,
     runner::Run,
@@ -63,7 +64,6 @@ struct Handles {
 /// What waits for the loop, besides commands and reads.
 #[derive(Debug, Default)]
 struct Mail {
-    opened: bool,
     /// Reports of store and executor; those that a later one replaces are not kept.
     reports: VecDeque<Input>,
     /// Bounded by [`limits::REQUESTS`], through `answers`.
@@ -90,6 +90,7 @@ pub(crate) struct Start {
 
 /// See the module's documentation.
 pub(crate) struct GroupCell {
+    this: Weak<Self>,
     pub(crate) id: GroupId,
     pub(crate) network: NetworkId,
     pub(crate) me: PeerId,
@@ -119,20 +120,12 @@ pub(crate) struct GroupCell {
     handles: Mutex<Handles>,
 }
 
-/// What the loop finds when it looks at a group.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    /// It is new.
-    Open,
-    Input(Input),
-    Nothing,
-}
-
 impl GroupCell {
-    pub(crate) fn new(start: Start, shared: &Shared) -> Self {
+    pub(crate) fn new(start: Start, shared: &Shared) -> Arc<Self> {
         let Start { config, settings, hosted, runner, store } = start;
         let id = config.id;
-        Self {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             id,
             network: shared.network,
             me: shared.me,
@@ -156,47 +149,53 @@ impl GroupCell {
             mail: Mutex::default(),
             requests: Mutex::default(),
             handles: Mutex::default(),
-        }
+        })
     }
 
     // --- the loop's side -------------------------------------------------------------------
 
-    /// The next thing to tell the core; call until [`Taken::Nothing`].
-    pub(crate) fn take(&self) -> Taken {
+    /// The next thing to tell the core; call until there is nothing.
+    pub(crate) fn take(&self) -> Option<Input> {
         self.queued.lower();
-        {
+        let mail = {
             let mail = &mut *lock(&self.mail);
-            if !mail.opened {
-                mail.opened = true;
-                return Taken::Open;
-            }
-            let next = mail.reports.pop_front();
-            if let Some(input) = next.or_else(|| self.can_vote()).or_else(|| mail.requests.pop_front())
-            {
-                return Taken::Input(input);
-            }
+            let next = mail.reports.pop_front().or_else(|| self.can_vote());
+            next.or_else(|| mail.requests.pop_front())
+        };
+        if mail.is_some() {
+            return mail;
         }
         if let Some(read) = self.reads.take() {
-            return Taken::Input(Input::Read(read));
+            return Some(Input::Read(read));
         }
-        if let Some(batch) = self.calls.take() {
-            self.metrics.taken(batch.first, batch.count, self.clock.now().mono);
-            let (first, count, data) = (batch.first, batch.count, batch.data);
-            return Taken::Input(Input::Execute { first, count, data });
+        if let Some(Batch { first, count, data }) = self.calls.take() {
+            self.metrics.taken(first, count, self.clock.now().mono);
+            return Some(Input::Execute { first, count, data });
         }
         let handles = &mut *lock(&self.handles);
-        if handles.writers + handles.readers == 0 && !handles.left && !self.calls.has_waiting() {
+        let leaves = handles.all() == 0 && !handles.left && !self.calls.has_waiting();
+        leaves.then(|| {
             handles.left = true;
-            return Taken::Input(Input::Leave);
-        }
-        Taken::Nothing
+            Input::Leave
+        })
+    }
+
+    /// True if something waits besides commands and reads.
+    pub(crate) fn has_mail(&self) -> bool {
+        let mail = lock(&self.mail);
+        !mail.reports.is_empty() || !mail.requests.is_empty()
+    }
+
+    /// True if the group was left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.view.read(|view| view.closed)
     }
 
     fn can_vote(&self) -> Option<Input> {
         let handles = &mut *lock(&self.handles);
         let may = handles.writers > 0;
         // Who has no handles leaves as what it was.
-        let changed = may != handles.may_vote && handles.writers + handles.readers > 0;
+        let changed = may != handles.may_vote && handles.all() > 0;
         changed.then(|| {
             handles.may_vote = may;
             Input::CanVote(may)
@@ -204,7 +203,7 @@ impl GroupCell {
     }
 
     /// Starts the store, and gives the first input of the group.
-    pub(crate) fn open(self: &Arc<Self>) -> Input {
+    pub(crate) fn open(&self) -> Input {
         let mut config = self.config.clone();
         {
             let handles = &mut *lock(&self.handles);
@@ -212,7 +211,7 @@ impl GroupCell {
             handles.may_vote = config.can_vote;
         }
         if let Some(store) = lock(&self.log_store).take() {
-            self.store.start(store, self);
+            self.store.start(store, Weak::clone(&self.this), self);
         }
         Input::Join(Box::new(config))
     }
@@ -229,7 +228,7 @@ impl GroupCell {
     }
 
     /// Carries out what the core asks for. True if the group is over.
-    pub(crate) fn output(self: &Arc<Self>, output: Output) -> bool {
+    pub(crate) fn output(&self, output: Output) -> bool {
         match output {
             Output::Persist { ticket, write } => self.store.write(ticket, *write, self),
             Output::RememberBoot { seat, boot } => self.store.remember_boot(seat, boot, self),
@@ -280,10 +279,14 @@ impl GroupCell {
         self.view.change(|view| view.status = Arc::new(status));
     }
 
-    /// The node has ended without a word of the core.
-    pub(crate) fn abandon(&self) {
-        self.jobs.push(Job::End);
-        self.end();
+    /// The node has ended: everything resolves, after what is being carried out.
+    pub(crate) fn shut(&self) {
+        let started = lock(&self.runner).take().is_none();
+        if started {
+            self.jobs.push(Job::End);
+        } else {
+            self.end();
+        }
     }
 
     // --- the executor's and the store's side -----------------------------------------------
@@ -368,9 +371,11 @@ impl GroupCell {
     // --- the handles' side -----------------------------------------------------------------
 
     /// Puts the group into the loop's inbox.
-    pub(crate) fn announce(self: &Arc<Self>) {
-        if self.queued.raise() {
-            self.inbox.push(Source::Group(Arc::clone(self)));
+    pub(crate) fn announce(&self) {
+        if self.queued.raise()
+            && let Some(this) = self.this.upgrade()
+        {
+            self.inbox.push(Source::Group(this));
         }
     }
 
@@ -384,13 +389,18 @@ impl GroupCell {
         true
     }
 
+    /// One handle more, made from one that is alive.
+    pub(crate) fn join(&self, writes: bool) {
+        *lock(&self.handles).of(writes) += 1;
+    }
+
     /// One handle less.
     pub(crate) fn leave(&self, writes: bool) {
         *lock(&self.handles).of(writes) -= 1;
     }
 
     /// Sends a request to the core; it is on its way when this returns.
-    pub(crate) fn request(self: &Arc<Self>, input: impl FnOnce(RequestId) -> Input) -> Answer {
+    pub(crate) fn request(&self, input: impl FnOnce(RequestId) -> Input) -> Answer {
         let answer = Answer::default();
         {
             let requests = &mut *lock(&self.requests);
@@ -418,6 +428,10 @@ impl GroupCell {
 }
 
 impl Handles {
+    const fn all(&self) -> usize {
+        self.writers + self.readers
+    }
+
     const fn of(&mut self, writes: bool) -> &mut usize {
         if writes { &mut self.writers } else { &mut self.readers }
     }
@@ -475,7 +489,7 @@ impl Unpin for Executor {}
 impl Future for Executor {
     type Output = ();
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         for _ in 0..JOBS {
             let Some(job) = this.jobs.pop_front() else {

@@ -40,9 +40,8 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens a store on a thread of its own; its reports become inputs of `cell`.
-    pub(crate) fn start(&self, store: Box<dyn LogStore>, cell: &Arc<GroupCell>) {
+    pub(crate) fn start(&self, store: Box<dyn LogStore>, weak: Weak<GroupCell>, cell: &GroupCell) {
         self.open.change(|open| *open = true);
-        let weak: Weak<GroupCell> = Arc::downgrade(cell);
         let report = move |report| {
             if let Some(cell) = weak.upgrade() {
                 cell.store.on_report(report, &cell);

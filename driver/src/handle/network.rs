@@ -12,6 +12,7 @@ use mosaik_proto::{
 use super::{
     admission::{self, Admission},
     discovery::Discovery,
+    groups::Groups,
     network_on::NetworkOn,
     shared::{Life, Shared},
     streams::Streams,
@@ -31,6 +32,7 @@ pub struct Network {
     local: LocalNode,
     discovery: Discovery,
     streams: Streams,
+    groups: Groups,
     admission: Admission,
 }
 
@@ -40,6 +42,7 @@ impl Network {
             local: LocalNode { shared: Arc::clone(&shared) },
             discovery: Discovery { shared: Arc::clone(&shared) },
             streams: Streams { shared: Arc::clone(&shared) },
+            groups: Groups { shared: Arc::clone(&shared) },
             admission: Admission { shared: Arc::clone(&shared) },
             shared,
         }
@@ -67,6 +70,12 @@ impl Network {
     #[must_use]
     pub const fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// Groups of nodes that agree on one order of commands.
+    #[must_use]
+    pub const fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Who may have a link with this node at all.

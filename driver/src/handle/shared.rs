@@ -18,7 +18,7 @@ use mosaik_proto::{
     time::Now,
 };
 
-use super::{catalog::CatalogMirror, streams::StreamsRegistry};
+use super::{catalog::CatalogMirror, groups::GroupsRegistry, streams::StreamsRegistry};
 use crate::{
     discovery::Event,
     metrics::NodeMetrics,
@@ -90,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: CatalogMirror,
     pub(crate) events: Broadcast<Event>,
     pub(crate) streams: StreamsRegistry,
+    pub(crate) groups: GroupsRegistry,
     pub(crate) replies: Arc<Replies>,
     pub(crate) life: Watched<Life>,
     pub(crate) metrics: NodeMetrics,
@@ -117,6 +118,7 @@ impl Shared {
             catalog,
             events: Broadcast::new(events),
             streams: StreamsRegistry::default(),
+            groups: GroupsRegistry::default(),
             replies: Arc::default(),
             life: Watched::new(Life::Running),
             metrics: NodeMetrics::new(&network),
@@ -240,6 +242,7 @@ impl Shared {
     pub(crate) fn end(&self) {
         self.replies.close();
         self.streams.end(self);
+        self.groups.end();
         self.events.close();
     }
 

@@ -384,7 +384,7 @@ fn evaluate(condition: impl FnOnce(ChannelConditions) -> ChannelConditions) -> C
 }
 
 /// A predicate that denies when it panics: the loop must survive it.
-fn guarded(
+pub(super) fn guarded(
     shared: &Arc<Shared>,
     test: impl Fn(&PeerInfo) -> bool + Send + Sync + 'static,
 ) -> impl Fn(&PeerInfo) -> bool + Send + Sync + 'static {
@@ -405,14 +405,14 @@ fn panicked(shared: Option<&Shared>) {
 }
 
 /// A validator that denies when it panics.
-struct Guarded<V> {
+pub(super) struct Guarded<V> {
     inner: V,
     clock: Clock,
     shared: Weak<Shared>,
 }
 
 impl<V> Guarded<V> {
-    fn new(inner: V, shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(inner: V, shared: &Arc<Shared>) -> Self {
         Self { inner, clock: shared.clock.clone(), shared: Arc::downgrade(shared) }
     }
 }

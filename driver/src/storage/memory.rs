@@ -46,6 +46,10 @@ impl InMemoryLogStore {
 }
 
 impl LogStore for InMemoryLogStore {
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     fn load(&mut self) -> Result<Loaded, StoreError> {
         if self.failed {
             return Err(StoreError::Poisoned);

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{channel::Channel, link::LinkSlot};
-use crate::handle::{consumer::ConsumerCell, producer::ProducerCell};
+use crate::{
+    groups::cell::GroupCell,
+    handle::{consumer::ConsumerCell, producer::ProducerCell},
+};
 
 /// Something that has news for the loop. Each source holds what it has, within its own bounds.
 #[derive(Clone, Debug)]
@@ -16,6 +19,8 @@ pub(crate) enum Source {
     Producer(Arc<ProducerCell>),
     /// A consumer was opened, took items, or was closed.
     Consumer(Arc<ConsumerCell>),
+    /// A group was joined, has commands, reads or reports, or was left.
+    Group(Arc<GroupCell>),
     /// Requests, our own entry, address books, shutdown.
     Host,
 }
