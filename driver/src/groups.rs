@@ -50,8 +50,9 @@ pub use crate::{
     handle::{
         bonds::{Bond, Bonds},
         group::{Consistency, Group, QueryResultAt},
+        group_calls::{ExecuteFuture, ExecuteManyFuture, QueryFuture},
         group_error::{CommandError, QueryError},
-        group_when::{CursorWatcher, When},
+        group_when::{CursorWatcher, GroupFuture, When},
         groups::{FoundersArg, GroupBuilder, Groups},
     },
     storage::{InMemoryLogStore, LogStore, Wal},

@@ -7,7 +7,7 @@ pub(crate) mod channels;
 pub(crate) mod consumer;
 pub(crate) mod discovery;
 pub(crate) mod group;
-mod group_calls;
+pub(crate) mod group_calls;
 pub(crate) mod group_error;
 pub(crate) mod group_when;
 pub(crate) mod groups;

@@ -432,6 +432,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         self.shared.end();
         // Those without a handle as well.
         self.producers.values().for_each(|cell| cell.end(&self.shared));
+        let closing = self.stop_groups();
         let (transport, shared) = (Arc::clone(&self.transport), Arc::clone(&self.shared));
         let publication = self.publication.take();
         let mut timer = self.runtime.timer();
@@ -439,7 +440,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         self.runtime.spawn(async move {
             drop(publication);
             transport.close(CloseCode::GRACEFUL_SHUTDOWN);
-            let drained = pin!(transport.drained());
+            let drained = pin!(futures_util::future::join(transport.drained(), closing));
             let patience = std::future::poll_fn(move |cx| timer.poll_fired(cx));
             futures_util::future::select(drained, patience).await;
             shared.life.change(|life| *life = Life::Stopped);
@@ -491,6 +492,10 @@ impl<R: Runtime, T> Drop for Task<R, T> {
         if !self.stopped {
             self.shared.end();
             self.producers.values().for_each(|cell| cell.end(&self.shared));
+            for cell in self.groups.values() {
+                cell.shut();
+                cell.end();
+            }
             self.shared.life.change(|life| *life = Life::Stopped);
         }
     }

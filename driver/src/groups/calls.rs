@@ -302,13 +302,6 @@ impl Calls {
         Ok(first)
     }
 
-    /// `rest` commands of a call will not be pushed.
-    pub(crate) fn cut(&self, call: CallId, rest: usize) {
-        if let Some(slot) = &mut lock(&self.state).slots[call.0 as usize] {
-            slot.left -= rest;
-        }
-    }
-
     /// How the call ended; then it is forgotten.
     pub(crate) fn poll(&self, call: CallId, cx: &mut Context<'_>) -> Poll<Ending> {
         let state = &mut *lock(&self.state);
@@ -528,3 +521,6 @@ pub(crate) fn frame<E>(
     undo.1 = undo.0.len();
     Ok(payload)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use mosaik_proto::{
-    NetworkId, PeerId,
+    NetworkId,
     groups::{
         Blocked, Cursor, GroupConfig, Index, Input, Loaded, Notice, OperatorError, Outcome, Output,
         Status,
@@ -93,7 +93,6 @@ pub(crate) struct GroupCell {
     this: Weak<Self>,
     pub(crate) id: GroupId,
     pub(crate) network: NetworkId,
-    pub(crate) me: PeerId,
     pub(crate) settings: Settings,
     /// The machine: a [`Hosted`](super::runner::Hosted) of its type.
     pub(crate) hosted: Arc<dyn Any + Send + Sync>,
@@ -128,7 +127,6 @@ impl GroupCell {
             this: Weak::clone(this),
             id,
             network: shared.network,
-            me: shared.me,
             settings,
             hosted,
             calls: Calls::default(),
@@ -242,10 +240,13 @@ impl GroupCell {
             Output::Freeze { snapshot, head } => self.jobs.push(Job::Freeze { snapshot, head }),
             Output::Install { snapshot, .. } => self.report(Input::InstallFailed {
                 last: snapshot.last.index,
-                what: "this machine has no snapshots".into(),
+                why: mosaik_proto::groups::InstallFault::Refused("no snapshots".into()),
             }),
             Output::Reset => self.jobs.push(Job::Reset),
-            Output::Compact(_) | Output::FetchBegin { .. } | Output::FetchChunk(_) => {}
+            Output::Compact(_)
+            | Output::FetchBegin { .. }
+            | Output::FetchChunk(_)
+            | Output::FetchCancel => {}
             Output::ReadChunk { read, .. } => self.report(Input::Chunk { read, data: None }),
             Output::Taken { first, count, index } => {
                 let mut wakers = Vec::new();

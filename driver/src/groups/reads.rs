@@ -145,3 +145,46 @@ impl Place {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(place: &mut Place) -> Option<Verdict> {
+        match place.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(verdict) => Some(verdict),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn reads_of_one_turn_share_a_question() {
+        let reads = Reads::default();
+        let ((mut a, first), (mut b, second)) = (reads.join().unwrap(), reads.join().unwrap());
+        assert!(first && !second, "only the first has to tell the loop");
+        let question = reads.take().expect("two wait");
+        assert_eq!(reads.take(), None);
+        // Made after the question was asked: what it says may be older than this read.
+        let (mut late, first) = reads.join().unwrap();
+        assert!(first);
+        assert_eq!(poll(&mut a), None);
+        reads.answer(question, Verdict::Ready);
+        assert_eq!((poll(&mut a), poll(&mut b)), (Some(Verdict::Ready), Some(Verdict::Ready)));
+        assert_eq!(poll(&mut late), None);
+        reads.end();
+        assert_eq!(poll(&mut late), Some(Verdict::Ended));
+        assert_eq!(reads.join().err(), Some(Refused::Ended));
+    }
+
+    #[test]
+    fn reads_that_wait_are_bounded() {
+        let reads = Reads::default();
+        let places: Vec<_> = (0..limits::GROUP_READS).map(|_| reads.join().unwrap()).collect();
+        assert_eq!(reads.join().err(), Some(Refused::Full));
+        let question = reads.take().expect("many wait");
+        assert_eq!(reads.join().err(), Some(Refused::Full), "they wait until the answer");
+        drop(places);
+        reads.answer(question, Verdict::Failed);
+        assert!(reads.join().is_ok());
+    }
+}

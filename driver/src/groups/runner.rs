@@ -23,6 +23,7 @@ use super::{
     jobs::Job,
     machine::{ApplyContext, StateMachine},
     reads::Verdict,
+    state_sync::StateSync,
 };
 use crate::datum::Datum;
 

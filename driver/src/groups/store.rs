@@ -101,15 +101,12 @@ impl Store {
 
     /// Ends the thread, on another one: its last writes may take a while.
     pub(crate) fn close(self: &Arc<Self>) {
-        let thread = lock(&self.state).thread.take();
+        let Some(thread) = lock(&self.state).thread.take() else { return };
         let this = Arc::clone(self);
         let end = move || {
             drop(thread);
             this.open.change(|open| *open = false);
         };
-        if !self.is_open() {
-            return;
-        }
         if let Err(error) = std::thread::Builder::new().name("mosaik-close".into()).spawn(end) {
             // The closure was dropped, and the store's thread with it.
             tracing::warn!(%error, "no thread to close a store on");

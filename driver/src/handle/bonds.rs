@@ -8,7 +8,7 @@ use std::{
 
 use mosaik_proto::{PeerId, discovery::SignedPeerEntry};
 
-use super::shared::Shared;
+use super::{group_when::GroupFuture, shared::Shared};
 use crate::{groups::cell::GroupCell, sync::cell::lock};
 
 /// The members of a group that this node is bonded with: a live view.
@@ -68,7 +68,7 @@ impl Bonds {
     }
 
     /// Resolves when there are others than at the last look at this value. Cancel safe.
-    pub fn changed(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn changed(&self) -> GroupFuture<()> {
         let (cell, seen) = (Arc::clone(&self.cell), Arc::clone(&self.seen));
         Box::pin(async move {
             cell.view
@@ -111,7 +111,7 @@ impl Bond {
     }
 
     /// Resolves when there is no bond with this peer any more. Cancel safe.
-    pub fn terminated(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn terminated(&self) -> GroupFuture<()> {
         let (cell, peer) = (Arc::clone(&self.cell), self.peer.id());
         Box::pin(async move {
             cell.view

@@ -1,19 +1,18 @@
 //! The application's handle of a group.
 
-use std::{collections::BTreeSet, fmt, future::Future, ops::Deref, sync::Arc};
+use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 
 use mosaik_proto::{
     PeerId,
-    groups::{Cursor, Index, IndexRange, Notice, OperatorError, Status},
+    groups::{Cursor, Index, Input, Notice, OperatorError, Status},
     ids::GroupId,
     raft::{Lineage, Role},
 };
 
 use super::{
     bonds::Bonds,
-    group_calls::{Asking, Many, One},
-    group_error::{CommandError, QueryError},
-    group_when::When,
+    group_calls::{ExecuteFuture, ExecuteManyFuture, QueryFuture},
+    group_when::{GroupFuture, When},
     shared::Shared,
 };
 use crate::{
@@ -25,7 +24,6 @@ use crate::{
     },
     sync::broadcast::Events,
 };
-use mosaik_proto::groups::Input;
 
 /// How much a query must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,13 +142,12 @@ impl<M: StateMachine> Group<M> {
     /// applied here.
     ///
     /// # Errors
-    /// [`CommandError`] says whether anything changed, or may have.
+    /// [`CommandError`](crate::groups::CommandError) says whether anything changed, or may have.
     pub fn execute(
         &self,
         command: M::Command,
-    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + Unpin + 'static + use<M>
-    {
-        One::new(Arc::clone(&self.cell), self.writes, Until::Applied, command)
+    ) -> ExecuteFuture<M> {
+        ExecuteFuture::new(Arc::clone(&self.cell), self.writes, Until::Applied, command)
     }
 
     /// As [`execute`](Self::execute), for commands in this order. Their places follow each other, unless
@@ -162,10 +159,9 @@ impl<M: StateMachine> Group<M> {
     pub fn execute_many(
         &self,
         commands: impl IntoIterator<Item = M::Command>,
-    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + Unpin + 'static + use<M>
-    {
+    ) -> ExecuteManyFuture<M> {
         let commands = commands.into_iter().collect();
-        Many::new(Arc::clone(&self.cell), self.writes, Until::Applied, commands)
+        ExecuteManyFuture::new(Arc::clone(&self.cell), self.writes, Until::Applied, commands)
     }
 
     /// As [`execute`](Self::execute), but resolves as soon as the leader has the command in its log.
@@ -177,9 +173,8 @@ impl<M: StateMachine> Group<M> {
     pub fn feed(
         &self,
         command: M::Command,
-    ) -> impl Future<Output = Result<Index, CommandError<M>>> + Send + Sync + Unpin + 'static + use<M>
-    {
-        One::new(Arc::clone(&self.cell), self.writes, Until::Taken, command)
+    ) -> ExecuteFuture<M> {
+        ExecuteFuture::new(Arc::clone(&self.cell), self.writes, Until::Taken, command)
     }
 
     /// As [`feed`](Self::feed), for commands in this order.
@@ -189,29 +184,23 @@ impl<M: StateMachine> Group<M> {
     pub fn feed_many(
         &self,
         commands: impl IntoIterator<Item = M::Command>,
-    ) -> impl Future<Output = Result<IndexRange, CommandError<M>>> + Send + Sync + Unpin + 'static + use<M>
-    {
+    ) -> ExecuteManyFuture<M> {
         let commands = commands.into_iter().collect();
-        Many::new(Arc::clone(&self.cell), self.writes, Until::Taken, commands)
+        ExecuteManyFuture::new(Arc::clone(&self.cell), self.writes, Until::Taken, commands)
     }
 
     /// Asks this member's machine. A [`Strong`](Consistency::Strong) query waits until everything that
     /// was in force when it was made is applied here; a [`Weak`](Consistency::Weak) one does not wait.
     ///
     /// # Errors
-    /// [`QueryError`] says why there is no answer.
+    /// [`QueryError`](crate::groups::QueryError) says why there is no answer.
     pub fn query(
         &self,
         query: M::Query,
         consistency: Consistency,
-    ) -> impl Future<Output = Result<QueryResultAt<M>, QueryError<M>>>
-    + Send
-    + Sync
-    + Unpin
-    + 'static
-    + use<M> {
+    ) -> QueryFuture<M> {
         let strong = consistency == Consistency::Strong;
-        Asking::new(Arc::clone(&self.cell), Arc::clone(&self.hosted), query, strong)
+        QueryFuture::new(Arc::clone(&self.cell), Arc::clone(&self.hosted), query, strong)
     }
 
     // --- operators -------------------------------------------------------------------------
@@ -223,7 +212,7 @@ impl<M: StateMachine> Group<M> {
     pub fn transfer(
         &self,
         to: impl Into<Option<PeerId>>,
-    ) -> impl Future<Output = Result<(), OperatorError>> + Send + Sync + 'static + use<M> {
+    ) -> GroupFuture<Result<(), OperatorError>> {
         let to = to.into();
         answered(self.cell.request(|request| Input::Transfer { request, to }))
     }
@@ -237,7 +226,7 @@ impl<M: StateMachine> Group<M> {
     pub fn recover(
         &self,
         gone: impl IntoIterator<Item = PeerId>,
-    ) -> impl Future<Output = Result<(), OperatorError>> + Send + Sync + 'static + use<M> {
+    ) -> GroupFuture<Result<(), OperatorError>> {
         let gone: BTreeSet<_> = gone.into_iter().collect();
         answered(self.cell.request(|request| Input::Recover { request, gone }))
     }
@@ -249,21 +238,21 @@ impl<M: StateMachine> Group<M> {
     pub fn yield_to(
         &self,
         lineage: Lineage,
-    ) -> impl Future<Output = Result<(), OperatorError>> + Send + Sync + 'static + use<M> {
+    ) -> GroupFuture<Result<(), OperatorError>> {
         answered(self.cell.request(|request| Input::Yield { request, to: lineage }))
     }
 
     /// Drops this handle and resolves when the group was left, which is when no other handle of it is
     /// alive.
-    pub fn leave(self) -> impl Future<Output = ()> + Send + Sync + 'static + use<M> {
+    pub fn leave(self) -> GroupFuture<()> {
         let closed = self.when.closed();
         drop(self);
         closed
     }
 }
 
-async fn answered(answer: Answer) -> Result<(), OperatorError> {
-    answer.until(|answer| answer.take()).await
+fn answered(answer: Answer) -> GroupFuture<Result<(), OperatorError>> {
+    Box::pin(async move { answer.until(Option::take).await })
 }
 
 impl<M: StateMachine> Clone for Group<M> {

@@ -1,6 +1,7 @@
 //! The futures of commands and queries.
 
 use std::{
+    fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -73,8 +74,11 @@ fn result<M: StateMachine>(
     }
 }
 
-/// One command under way.
-pub(super) struct One<M: StateMachine> {
+/// One command under way: resolves to its place.
+///
+/// Dropping it does not withdraw the command. Cancel safe.
+#[must_use = "whether the command is in force is known to who waits"]
+pub struct ExecuteFuture<M: StateMachine> {
     cell: Arc<GroupCell>,
     until: Until,
     command: Option<M::Command>,
@@ -84,7 +88,7 @@ pub(super) struct One<M: StateMachine> {
     room: Option<EventListener>,
 }
 
-impl<M: StateMachine> One<M> {
+impl<M: StateMachine> ExecuteFuture<M> {
     pub(super) fn new(
         cell: Arc<GroupCell>,
         writes: bool,
@@ -122,9 +126,9 @@ impl<M: StateMachine> One<M> {
     }
 }
 
-impl<M: StateMachine> Unpin for One<M> {}
+impl<M: StateMachine> Unpin for ExecuteFuture<M> {}
 
-impl<M: StateMachine> Future for One<M> {
+impl<M: StateMachine> Future for ExecuteFuture<M> {
     type Output = Result<Index, CommandError<M>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -149,7 +153,7 @@ impl<M: StateMachine> Future for One<M> {
     }
 }
 
-impl<M: StateMachine> Drop for One<M> {
+impl<M: StateMachine> Drop for ExecuteFuture<M> {
     fn drop(&mut self) {
         if let Some(call) = self.call {
             self.cell.calls.forget(call);
@@ -157,8 +161,11 @@ impl<M: StateMachine> Drop for One<M> {
     }
 }
 
-/// Several commands under way.
-pub(super) struct Many<M: StateMachine> {
+/// Several commands under way: resolves to their places.
+///
+/// Dropping it does not withdraw the commands. Cancel safe.
+#[must_use = "whether the commands are in force is known to who waits"]
+pub struct ExecuteManyFuture<M: StateMachine> {
     cell: Arc<GroupCell>,
     commands: Vec<M::Command>,
     /// How many were handed over.
@@ -168,7 +175,7 @@ pub(super) struct Many<M: StateMachine> {
     room: Option<EventListener>,
 }
 
-impl<M: StateMachine> Many<M> {
+impl<M: StateMachine> ExecuteManyFuture<M> {
     pub(super) fn new(
         cell: Arc<GroupCell>,
         writes: bool,
@@ -218,9 +225,9 @@ impl<M: StateMachine> Many<M> {
     }
 }
 
-impl<M: StateMachine> Unpin for Many<M> {}
+impl<M: StateMachine> Unpin for ExecuteManyFuture<M> {}
 
-impl<M: StateMachine> Future for Many<M> {
+impl<M: StateMachine> Future for ExecuteManyFuture<M> {
     type Output = Result<IndexRange, CommandError<M>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -245,7 +252,7 @@ impl<M: StateMachine> Future for Many<M> {
     }
 }
 
-impl<M: StateMachine> Drop for Many<M> {
+impl<M: StateMachine> Drop for ExecuteManyFuture<M> {
     fn drop(&mut self) {
         if let Some(call) = self.call {
             self.cell.calls.forget(call);
@@ -253,8 +260,9 @@ impl<M: StateMachine> Drop for Many<M> {
     }
 }
 
-/// A query under way.
-pub(super) struct Asking<M: StateMachine> {
+/// A query under way: resolves to the answer. Cancel safe.
+#[must_use = "the answer comes only to who waits for it"]
+pub struct QueryFuture<M: StateMachine> {
     hosted: Arc<Hosted<M>>,
     cell: Arc<GroupCell>,
     query: Option<M::Query>,
@@ -262,7 +270,7 @@ pub(super) struct Asking<M: StateMachine> {
     place: Result<Option<Place>, reads::Refused>,
 }
 
-impl<M: StateMachine> Asking<M> {
+impl<M: StateMachine> QueryFuture<M> {
     pub(super) fn new(
         cell: Arc<GroupCell>,
         hosted: Arc<Hosted<M>>,
@@ -297,9 +305,9 @@ impl<M: StateMachine> Asking<M> {
     }
 }
 
-impl<M: StateMachine> Unpin for Asking<M> {}
+impl<M: StateMachine> Unpin for QueryFuture<M> {}
 
-impl<M: StateMachine> Future for Asking<M> {
+impl<M: StateMachine> Future for QueryFuture<M> {
     type Output = Result<QueryResultAt<M>, QueryError<M>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -323,5 +331,23 @@ impl<M: StateMachine> Future for Asking<M> {
             Verdict::Ended => Err(QueryError::GroupTerminated(query)),
             Verdict::Failed | Verdict::Waiting => Err(QueryError::Offline(query)),
         })
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for ExecuteFuture<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExecuteFuture({:?})", self.call)
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for ExecuteManyFuture<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExecuteManyFuture({:?}, {} of {})", self.call, self.pushed, self.commands.len())
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for QueryFuture<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QueryFuture({:?})", self.place)
     }
 }

@@ -1,6 +1,6 @@
 //! Waiting for what a group becomes.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use mosaik_proto::{
     PeerId,
@@ -12,6 +12,9 @@ use crate::{
     groups::cell::{GroupCell, View},
     sync::cell::Watched,
 };
+
+/// A future that holds no borrow and runs anywhere.
+pub type GroupFuture<T> = Pin<Box<dyn Future<Output = T> + Send + Sync + 'static>>;
 
 /// Makes futures that resolve when a group is in some state. The futures are detached: they hold no
 /// borrow of the handle and do not keep this node in the group. Unless said otherwise they never
@@ -29,7 +32,7 @@ impl When {
     fn until<R>(
         &self,
         mut ready: impl FnMut(&View) -> Option<R> + Send + Sync + 'static,
-    ) -> impl Future<Output = R> + Send + Sync + 'static + use<R>
+    ) -> GroupFuture<R>
     where
         R: Send + Sync + 'static,
     {
@@ -40,7 +43,7 @@ impl When {
     fn status<R>(
         &self,
         mut ready: impl FnMut(&Status) -> Option<R> + Send + Sync + 'static,
-    ) -> impl Future<Output = R> + Send + Sync + 'static + use<R>
+    ) -> GroupFuture<R>
     where
         R: Send + Sync + 'static,
     {
@@ -48,27 +51,27 @@ impl When {
     }
 
     /// Resolves when writes and linearizable reads work here, at once if they do.
-    pub fn online(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn online(&self) -> GroupFuture<()> {
         self.until(|view| view.is_online().then_some(()))
     }
 
     /// Resolves when they do not, at once if so or if the group was left.
-    pub fn offline(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn offline(&self) -> GroupFuture<()> {
         self.until(|view| (!view.is_online()).then_some(()))
     }
 
     /// Resolves when the group was left, by this node's last handle or because the node ended.
-    pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn closed(&self) -> GroupFuture<()> {
         self.until(|view| view.closed.then_some(()))
     }
 
     /// The leader, as soon as one is known.
-    pub fn leader_elected(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
+    pub fn leader_elected(&self) -> GroupFuture<PeerId> {
         self.status(|status| status.leader)
     }
 
     /// The next leader that is another than at the call.
-    pub fn leader_changed(&self) -> impl Future<Output = PeerId> + Send + Sync + 'static + use<> {
+    pub fn leader_changed(&self) -> GroupFuture<PeerId> {
         let before = self.cell.view.read(|view| view.status.leader);
         self.status(move |status| status.leader.filter(|leader| Some(*leader) != before))
     }
@@ -77,17 +80,17 @@ impl When {
     pub fn leader_is(
         &self,
         peer: PeerId,
-    ) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    ) -> GroupFuture<()> {
         self.status(move |status| (status.leader == Some(peer)).then_some(()))
     }
 
     /// Resolves when this node leads, at once if it does.
-    pub fn is_leader(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn is_leader(&self) -> GroupFuture<()> {
         self.status(|status| (status.role == Role::Leader).then_some(()))
     }
 
     /// Resolves when this node does not lead, at once if it does not.
-    pub fn is_follower(&self) -> impl Future<Output = ()> + Send + Sync + 'static + use<> {
+    pub fn is_follower(&self) -> GroupFuture<()> {
         self.status(|status| (status.role != Role::Leader).then_some(()))
     }
 
@@ -95,7 +98,7 @@ impl When {
     pub fn status_is<R: Send + Sync + 'static>(
         &self,
         ready: impl FnMut(&Status) -> Option<R> + Send + Sync + 'static,
-    ) -> impl Future<Output = R> + Send + Sync + 'static + use<R> {
+    ) -> GroupFuture<R> {
         self.status(ready)
     }
 
@@ -130,7 +133,7 @@ impl<T: 'static> CursorWatcher<T> {
     fn until(
         &self,
         mut ready: impl FnMut(Cursor, Cursor) -> bool + Send + Sync + 'static,
-    ) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
+    ) -> GroupFuture<T> {
         let (cell, of, show) = (Arc::clone(&self.cell), self.of, self.show);
         let before = of(&cell).read(|at| *at);
         Box::pin(async move {
@@ -139,18 +142,18 @@ impl<T: 'static> CursorWatcher<T> {
     }
 
     /// The next position that is another than at the call.
-    pub fn changed(&self) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
+    pub fn changed(&self) -> GroupFuture<T> {
         self.until(|before, at| before != at)
     }
 
     /// The next position that is ahead of the one at the call.
-    pub fn advanced(&self) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
+    pub fn advanced(&self) -> GroupFuture<T> {
         self.until(|before, at| at.index() > before.index())
     }
 
     /// The next position that is behind the one at the call: entries were cut off, or the history was
     /// left for another.
-    pub fn reverted(&self) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
+    pub fn reverted(&self) -> GroupFuture<T> {
         self.until(|before, at| at.index() < before.index())
     }
 
@@ -158,7 +161,7 @@ impl<T: 'static> CursorWatcher<T> {
     pub fn reaches(
         &self,
         index: impl Into<Index>,
-    ) -> impl Future<Output = T> + Send + Sync + 'static + use<T> {
+    ) -> GroupFuture<T> {
         let index = index.into();
         self.until(move |_, at| at.index() >= index)
     }

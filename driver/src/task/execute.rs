@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mosaik_proto::{
     discovery::{self, Change as CatalogChange, News, Refused},
-    groups,
-    ids::{GroupId, ProducerId, StreamId, SubscriptionId},
+    ids::{ProducerId, StreamId, SubscriptionId},
     links,
     node::Action,
     streams::{self, Change, Owner},
@@ -103,17 +102,10 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 self.shared.metrics.entries_refused.of(&kind_of(refused)).increment(1);
             }
             Action::CountStreams(counter) => self.count_streams(counter),
-            Action::Group { group, output } => self.group(group, output),
+            Action::Group { group, output } => self.group_output(group, output),
             Action::CountGroups(counter) => self.count_groups(counter),
         }
     }
-
-    /// To the service of groups.
-    #[expect(clippy::unused_self, reason = "no service yet")]
-    fn group(&self, _group: GroupId, _output: groups::Output) {}
-
-    #[expect(clippy::unused_self, reason = "no service yet")]
-    const fn count_groups(&self, _counter: groups::Counter) {}
 
     fn undelivered(&self, producer: ProducerId, data: Bytes) {
         if let Some(cell) = self.producers.get(&producer) {

@@ -78,6 +78,20 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         });
     }
 
+    /// The node is over: every group's handles resolve. The future does when all stores are closed.
+    pub(super) fn stop_groups(&mut self) -> impl Future<Output = ()> + Send + 'static + use<R, T> {
+        let mut stores: Vec<_> = std::mem::take(&mut self.leaving_groups).into_values().collect();
+        for cell in std::mem::take(&mut self.groups).into_values() {
+            cell.shut();
+            stores.push(Arc::clone(&cell.store));
+        }
+        async move {
+            for store in stores {
+                store.closed().await;
+            }
+        }
+    }
+
     pub(super) fn count_groups(&self, counter: Counter) {
         if let Some(cell) = self.groups.get(&group_of(&counter)) {
             cell.metrics.count(counter);

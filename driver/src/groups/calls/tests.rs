@@ -1,0 +1,216 @@
+use std::{convert::Infallible, task::Context};
+
+use super::*;
+
+fn calls() -> Calls {
+    let calls = Calls::default();
+    calls.open_window(limits::COMMANDS_IN_FLIGHT, limits::COMMANDS_BYTES);
+    calls
+}
+
+fn bytes(data: &[u8]) -> impl FnOnce(&mut BytesMut, bool) -> Result<usize, Infallible> {
+    move |batch, long| {
+        frame(
+            batch,
+            long,
+            |batch| {
+                batch.extend_from_slice(data);
+                Ok(())
+            },
+            |_| Ok(()),
+        )
+    }
+}
+
+fn call(calls: &Calls, until: Until) -> CallId {
+    calls.call(until, bytes(b"command")).expect("there is room").0
+}
+
+fn many(calls: &Calls, commands: usize) -> CallId {
+    let id = calls.open(commands, Until::Applied);
+    (0..commands).for_each(|_| {
+        calls.push(id, bytes(b"command")).expect("there is room");
+    });
+    id
+}
+
+fn poll(calls: &Calls, call: CallId) -> Option<Ending> {
+    match calls.poll(call, &mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ending) => Some(ending),
+        Poll::Pending => None,
+    }
+}
+
+fn ended(calls: &Calls, first: u64, count: u32, outcome: Outcome) -> usize {
+    let mut wakers = Vec::new();
+    calls.ended(first, count, outcome, false, &mut wakers);
+    wakers.len()
+}
+
+const fn committed(index: u64) -> Outcome {
+    Outcome::Committed { index: Index(index) }
+}
+
+#[test]
+fn commands_are_numbered_in_the_order_of_their_calls() {
+    let calls = calls();
+    call(&calls, Until::Applied);
+    many(&calls, 3);
+    let batch = calls.take().expect("four wait");
+    assert_eq!((batch.first, batch.count), (0, 4));
+    let items: Vec<_> = item::Items::new(batch.data).map(Result::unwrap).collect();
+    assert_eq!(items, [&b"command"[..]; 4]);
+    assert!(calls.take().is_none());
+    call(&calls, Until::Applied);
+    assert_eq!(calls.take().map(|batch| (batch.first, batch.count)), Some((4, 1)));
+}
+
+#[test]
+fn every_call_learns_its_own_outcome() {
+    let calls = calls();
+    let (a, b, c) = (call(&calls, Until::Applied), many(&calls, 3), call(&calls, Until::Applied));
+    calls.take();
+    assert!([a, b, c].map(|id| poll(&calls, id)).iter().all(Option::is_none));
+    // The outcome cuts the second call in two.
+    assert_eq!(ended(&calls, 0, 2, committed(10)), 1);
+    assert_eq!(poll(&calls, a), Some(Ending::Committed(Index(10), Index(10))));
+    assert_eq!(poll(&calls, b), None);
+    assert_eq!(ended(&calls, 2, 3, committed(20)), 2);
+    assert_eq!(poll(&calls, b), Some(Ending::Committed(Index(11), Index(21))));
+    assert_eq!(poll(&calls, c), Some(Ending::Committed(Index(22), Index(22))));
+}
+
+#[test]
+fn outcomes_may_come_out_of_order_and_differ() {
+    let calls = calls();
+    let (a, b, c) = (many(&calls, 2), many(&calls, 2), many(&calls, 2));
+    calls.take();
+    ended(&calls, 2, 1, Outcome::Rejected(Rejection::Offline));
+    ended(&calls, 4, 2, Outcome::Rejected(Rejection::Offline));
+    ended(&calls, 3, 1, committed(9));
+    ended(&calls, 0, 1, committed(7));
+    ended(&calls, 1, 1, Outcome::Unknown);
+    assert_eq!(poll(&calls, a), Some(Ending::Unknown));
+    assert_eq!(poll(&calls, b), Some(Ending::Unknown), "one is in force, one is not");
+    assert_eq!(poll(&calls, c), Some(Ending::Rejected(Rejection::Offline)));
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_leaves_its_slot_to_another() {
+    let calls = calls();
+    let (a, b) = (call(&calls, Until::Applied), many(&calls, 2));
+    calls.forget(a);
+    calls.forget(b);
+    let c = call(&calls, Until::Applied);
+    assert!(c == a || c == b, "slots are used again");
+    calls.take();
+    ended(&calls, 0, 3, committed(1));
+    assert_eq!(poll(&calls, c), None, "those were the outcomes of others");
+    ended(&calls, 3, 1, committed(4));
+    assert_eq!(poll(&calls, c), Some(Ending::Committed(Index(4), Index(4))));
+}
+
+#[test]
+fn a_fed_command_is_settled_by_the_first_word() {
+    let calls = calls();
+    let (fed, executed, late) =
+        (call(&calls, Until::Taken), call(&calls, Until::Applied), call(&calls, Until::Taken));
+    calls.take();
+    let mut wakers = Vec::new();
+    calls.taken(0, 2, Index(5), &mut wakers);
+    assert_eq!(poll(&calls, fed), Some(Ending::Committed(Index(5), Index(5))));
+    assert_eq!(poll(&calls, executed), None);
+    ended(&calls, 0, 3, committed(5));
+    assert_eq!(poll(&calls, executed), Some(Ending::Committed(Index(6), Index(6))));
+    assert_eq!(poll(&calls, late), Some(Ending::Committed(Index(7), Index(7))));
+}
+
+#[test]
+fn the_window_bounds_what_is_taken_and_what_is_accepted() {
+    let calls = Calls::default();
+    assert!(calls.call(Until::Applied, bytes(b"early")).is_ok(), "the usual window is assumed");
+    assert!(calls.take().is_none(), "the core has not opened it");
+    assert!(calls.open_window(limits::COMMANDS_IN_FLIGHT, limits::COMMANDS_BYTES));
+    assert!(calls.take().is_some());
+    for _ in 1..limits::COMMANDS_IN_FLIGHT {
+        call(&calls, Until::Applied);
+    }
+    assert!(matches!(calls.call(Until::Applied, bytes(b"one more")), Err(Refused::Full)));
+    let mut taken = 0;
+    while let Some(batch) = calls.take() {
+        taken += batch.count;
+    }
+    assert_eq!(u64::from(taken), limits::COMMANDS_IN_FLIGHT - 1);
+    let mut listener = None;
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(calls.poll_room(&mut listener, &mut cx).is_pending());
+    calls.open_window(limits::COMMANDS_IN_FLIGHT + 1, limits::COMMANDS_BYTES);
+    assert!(calls.poll_room(&mut listener, &mut cx).is_ready());
+    assert!(calls.call(Until::Applied, bytes(b"one more")).is_ok());
+}
+
+#[test]
+fn a_command_above_the_window_goes_alone() {
+    let calls = Calls::default();
+    calls.open_window(100, 10);
+    let large = [7; 100];
+    calls.call(Until::Applied, bytes(b"small")).expect("room");
+    assert_eq!(calls.take().map(|batch| batch.count), Some(1));
+    calls.call(Until::Applied, bytes(&large)).expect("room");
+    assert!(calls.take().is_none(), "another is under way");
+    ended(&calls, 0, 1, committed(1));
+    assert_eq!(calls.take().map(|batch| batch.count), Some(1));
+}
+
+#[test]
+fn at_the_end_everything_resolves() {
+    let calls = calls();
+    let (under_way, waits) = (call(&calls, Until::Applied), {
+        calls.take();
+        call(&calls, Until::Applied)
+    });
+    let half = calls.open(2, Until::Applied);
+    calls.push(half, bytes(b"one of two")).expect("room");
+    calls.end();
+    assert_eq!(poll(&calls, under_way), Some(Ending::Unknown), "the core had it");
+    assert_eq!(poll(&calls, waits), Some(Ending::Rejected(Rejection::Closed)));
+    assert_eq!(poll(&calls, half), Some(Ending::Rejected(Rejection::Closed)));
+    assert!(matches!(calls.call(Until::Applied, bytes(b"late")), Err(Refused::Ended)));
+}
+
+#[test]
+fn a_command_that_cannot_be_written_leaves_no_trace() {
+    let calls = calls();
+    call(&calls, Until::Applied);
+    let broken = calls.call(Until::Applied, |batch, long| {
+        frame(
+            batch,
+            long,
+            |batch| {
+                batch.extend_from_slice(b"half");
+                Err("broken")
+            },
+            |_| Ok(()),
+        )
+    });
+    assert!(matches!(broken, Err(Refused::Unwritten("broken"))));
+    let checked = calls.call(Until::Applied, |batch, long| {
+        frame(batch, long, |_| Ok(()), |_| Err("does not decode"))
+    });
+    assert!(matches!(checked, Err(Refused::Unwritten("does not decode"))));
+    call(&calls, Until::Applied);
+    let batch = calls.take().expect("two wait");
+    assert_eq!((batch.count, item::Items::new(batch.data).count()), (2, 2));
+}
+
+#[test]
+fn large_and_small_commands_share_a_batch() {
+    let calls = calls();
+    let large = vec![1; 40_000];
+    for data in [&b"a"[..], &large, b"b", b"c"] {
+        calls.call(Until::Applied, bytes(data)).expect("room");
+    }
+    let batch = calls.take().expect("four wait");
+    let lengths: Vec<_> = item::Items::new(batch.data).map(|item| item.unwrap().len()).collect();
+    assert_eq!(lengths, [1, 40_000, 1, 1]);
+}
