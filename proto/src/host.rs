@@ -7,7 +7,7 @@
 
 use chrono::{Duration, Utc};
 
-use crate::{crypto::SecretKey, ids::Digest, tickets::Expiration};
+use crate::{crypto::SecretKey, groups::GroupKey, ids::Digest, tickets::Expiration};
 
 impl Digest {
     /// 32 random bytes from the operating system.
@@ -30,6 +30,17 @@ impl SecretKey {
     #[must_use]
     pub fn generate() -> Self {
         Digest::random().into()
+    }
+}
+
+impl GroupKey {
+    /// A key that nobody else has.
+    ///
+    /// # Panics
+    /// If the operating system has no entropy to give.
+    #[must_use]
+    pub fn random() -> Self {
+        Self::new(Digest::random())
     }
 }
 

@@ -217,12 +217,7 @@ impl GroupCell {
     /// What carries out the jobs; `None` if it runs already.
     pub(crate) fn executor(self: &Arc<Self>) -> Option<Executor> {
         let runner = lock(&self.runner).take()?;
-        Some(Executor {
-            cell: Arc::clone(self),
-            runner,
-            jobs: VecDeque::new(),
-            wakers: Vec::new(),
-        })
+        Some(Executor { cell: Arc::clone(self), runner, jobs: VecDeque::new(), wakers: Vec::new() })
     }
 
     /// Carries out what the core asks for. True if the group is over.

@@ -208,13 +208,13 @@ impl<C: Datum> Iterator for Commands<'_, C> {
         }
         self.context.step(self.next);
         self.next = self.next.next();
-        let decoded = item::locate(self.data, self.at)
-            .map_err(|error| error.to_string())
-            .and_then(|(start, length)| {
+        let decoded = item::locate(self.data, self.at).map_err(|error| error.to_string()).and_then(
+            |(start, length)| {
                 self.at = start + length;
                 let bytes = &self.data[start..self.at];
                 C::decode(bytes).map_err(|error| format!("a command does not decode: {error}"))
-            });
+            },
+        );
         match decoded {
             Ok(command) => Some(command),
             Err(why) => {

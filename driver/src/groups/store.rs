@@ -91,7 +91,8 @@ impl Store {
             state.backlog_bytes += weight(&task);
             state.backlog.push_back(task);
             state.hand_over();
-            state.backlog_bytes > limits::STORE_BACKLOG_BYTES && !std::mem::replace(&mut state.failed, true)
+            state.backlog_bytes > limits::STORE_BACKLOG_BYTES
+                && !std::mem::replace(&mut state.failed, true)
         };
         if overflown {
             let why = "the disk does not keep up".to_owned();

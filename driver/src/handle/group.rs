@@ -143,10 +143,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     /// [`CommandError`](crate::groups::CommandError) says whether anything changed, or may have.
-    pub fn execute(
-        &self,
-        command: M::Command,
-    ) -> ExecuteFuture<M> {
+    pub fn execute(&self, command: M::Command) -> ExecuteFuture<M> {
         ExecuteFuture::new(Arc::clone(&self.cell), self.writes, Until::Applied, command)
     }
 
@@ -170,10 +167,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     /// As [`execute`](Self::execute).
-    pub fn feed(
-        &self,
-        command: M::Command,
-    ) -> ExecuteFuture<M> {
+    pub fn feed(&self, command: M::Command) -> ExecuteFuture<M> {
         ExecuteFuture::new(Arc::clone(&self.cell), self.writes, Until::Taken, command)
     }
 
@@ -194,11 +188,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     /// [`QueryError`](crate::groups::QueryError) says why there is no answer.
-    pub fn query(
-        &self,
-        query: M::Query,
-        consistency: Consistency,
-    ) -> QueryFuture<M> {
+    pub fn query(&self, query: M::Query, consistency: Consistency) -> QueryFuture<M> {
         let strong = consistency == Consistency::Strong;
         QueryFuture::new(Arc::clone(&self.cell), Arc::clone(&self.hosted), query, strong)
     }
@@ -235,10 +225,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     /// [`OperatorError`] says why not; then nothing changed.
-    pub fn yield_to(
-        &self,
-        lineage: Lineage,
-    ) -> GroupFuture<Result<(), OperatorError>> {
+    pub fn yield_to(&self, lineage: Lineage) -> GroupFuture<Result<(), OperatorError>> {
         answered(self.cell.request(|request| Input::Yield { request, to: lineage }))
     }
 
@@ -308,7 +295,6 @@ impl<M: StateMachine> QueryResultAt<M> {
     }
 
     /// The answer alone.
-    #[expect(clippy::should_implement_trait, reason = "a blanket impl stands in the way")]
     pub fn into(self) -> M::QueryResult {
         self.result
     }

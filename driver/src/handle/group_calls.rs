@@ -182,8 +182,7 @@ impl<M: StateMachine> ExecuteManyFuture<M> {
         until: Until,
         commands: Vec<M::Command>,
     ) -> Self {
-        let mut this =
-            Self { cell, commands, pushed: 0, call: None, failed: None, room: None };
+        let mut this = Self { cell, commands, pushed: 0, call: None, failed: None, room: None };
         if this.commands.is_empty() {
             this.failed = Some(CommandError::NoCommands);
         } else if !writes {
@@ -320,9 +319,10 @@ impl<M: StateMachine> Future for QueryFuture<M> {
             },
             Err(reads::Refused::Ended) => Verdict::Ended,
             Err(reads::Refused::Full) => {
-                return this.query.take().map_or(Poll::Pending, |query| {
-                    Poll::Ready(Err(QueryError::Busy(query)))
-                });
+                return this
+                    .query
+                    .take()
+                    .map_or(Poll::Pending, |query| Poll::Ready(Err(QueryError::Busy(query))));
             }
         };
         let Some(query) = this.query.take() else { return Poll::Pending };

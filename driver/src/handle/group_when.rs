@@ -77,10 +77,7 @@ impl When {
     }
 
     /// Resolves when this peer leads, at once if it does.
-    pub fn leader_is(
-        &self,
-        peer: PeerId,
-    ) -> GroupFuture<()> {
+    pub fn leader_is(&self, peer: PeerId) -> GroupFuture<()> {
         self.status(move |status| (status.leader == Some(peer)).then_some(()))
     }
 
@@ -105,7 +102,11 @@ impl When {
     /// What is committed, and applied here.
     #[must_use]
     pub fn committed(&self) -> CursorWatcher<Index> {
-        CursorWatcher { cell: Arc::clone(&self.cell), of: |cell| &cell.applied, show: |at| at.index() }
+        CursorWatcher {
+            cell: Arc::clone(&self.cell),
+            of: |cell| &cell.applied,
+            show: |at| at.index(),
+        }
     }
 
     /// The end of this member's log.
@@ -136,9 +137,7 @@ impl<T: 'static> CursorWatcher<T> {
     ) -> GroupFuture<T> {
         let (cell, of, show) = (Arc::clone(&self.cell), self.of, self.show);
         let before = of(&cell).read(|at| *at);
-        Box::pin(async move {
-            of(&cell).until(|at| ready(before, *at).then(|| show(*at))).await
-        })
+        Box::pin(async move { of(&cell).until(|at| ready(before, *at).then(|| show(*at))).await })
     }
 
     /// The next position that is another than at the call.
@@ -158,10 +157,7 @@ impl<T: 'static> CursorWatcher<T> {
     }
 
     /// The first position from `index` on, at once if it is reached; of a range, from its end on.
-    pub fn reaches(
-        &self,
-        index: impl Into<Index>,
-    ) -> GroupFuture<T> {
+    pub fn reaches(&self, index: impl Into<Index>) -> GroupFuture<T> {
         let index = index.into();
         self.until(move |_, at| at.index() >= index)
     }

@@ -103,8 +103,7 @@ impl<M: StateMachine> GroupBuilder<'_, M> {
     /// they end with the process; [`InMemoryLogStore`](crate::storage::InMemoryLogStore) is the same as
     /// the default.
     pub fn with_log_storage(mut self, store: impl LogStore) -> Self {
-        self.store =
-            if store.is_durable() { Keep::Store(Box::new(store)) } else { Keep::Memory };
+        self.store = if store.is_durable() { Keep::Store(Box::new(store)) } else { Keep::Memory };
         self
     }
 
@@ -170,7 +169,8 @@ impl<M: StateMachine> GroupBuilder<'_, M> {
         });
         let preference = self.machine.leadership_preference();
         let writes = preference != LeadershipPreference::Observer;
-        let (cell, hosted) = shared.groups.join(&shared, id, writes, || self.start(id, sync, preference));
+        let (cell, hosted) =
+            shared.groups.join(&shared, id, writes, || self.start(id, sync, preference));
         Group::of(cell, hosted, shared, writes)
     }
 

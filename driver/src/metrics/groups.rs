@@ -86,7 +86,8 @@ impl GroupMetrics {
         }
         let end = first + u64::from(count);
         let under_way = &mut *lock(&self.under_way);
-        while let Some((last, taken)) = under_way.front().copied().filter(|(last, _)| *last <= end) {
+        while let Some((last, taken)) = under_way.front().copied().filter(|(last, _)| *last <= end)
+        {
             under_way.pop_front();
             let _ = last;
             if matches!(outcome, Outcome::Committed { .. }) {

@@ -97,14 +97,16 @@ impl<R: Runtime, T: Transport> Task<R, T> {
                 }
             }
             Action::CountLinks(counter) => self.count_links(counter),
-            Action::CountDiscovery(discovery::Counter::Refused(refused)) => {
-                tracing::debug!(%refused, "an entry was refused");
-                self.shared.metrics.entries_refused.of(&kind_of(refused)).increment(1);
-            }
+            Action::CountDiscovery(discovery::Counter::Refused(refused)) => self.refused(refused),
             Action::CountStreams(counter) => self.count_streams(counter),
             Action::Group { group, output } => self.group_output(group, output),
             Action::CountGroups(counter) => self.count_groups(counter),
         }
+    }
+
+    fn refused(&self, refused: Refused) {
+        tracing::debug!(%refused, "an entry was refused");
+        self.shared.metrics.entries_refused.of(&kind_of(refused)).increment(1);
     }
 
     fn undelivered(&self, producer: ProducerId, data: Bytes) {

@@ -11,10 +11,7 @@ use mosaik_proto::{
 
 use super::Task;
 use crate::{
-    groups::cell::GroupCell,
-    metrics::groups::group_of,
-    runtime::Runtime,
-    transport::Transport,
+    groups::cell::GroupCell, metrics::groups::group_of, runtime::Runtime, transport::Transport,
 };
 
 /// Inputs taken from one group per turn.

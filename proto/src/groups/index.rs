@@ -67,6 +67,12 @@ impl From<u32> for Index {
     }
 }
 
+impl From<usize> for Index {
+    fn from(index: usize) -> Self {
+        Self(index as u64)
+    }
+}
+
 /// A negative number is before the first command, and so 0.
 impl From<i32> for Index {
     fn from(index: i32) -> Self {
@@ -164,6 +170,25 @@ impl Cursor {
     }
 }
 
+impl PartialEq<Index> for Cursor {
+    fn eq(&self, other: &Index) -> bool {
+        self.index == *other
+    }
+}
+
+impl PartialEq<u64> for Cursor {
+    fn eq(&self, other: &u64) -> bool {
+        self.index == *other
+    }
+}
+
+/// Literals without a suffix are `i32`. A negative number is equal to no place.
+impl PartialEq<i32> for Cursor {
+    fn eq(&self, other: &i32) -> bool {
+        self.index == *other
+    }
+}
+
 impl fmt::Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}#{}", self.term, self.index)
@@ -186,6 +211,7 @@ mod tests {
         assert!(index == 3 && &index == 3 && index > 2 && index > -1 && index != -3);
         assert_eq!(Index::from(-7), 0);
         assert_eq!(Index::from(Index(2)..=Index(5)), 5);
+        assert!(Cursor::new(Term(1), Index(9)) == 9 && Cursor::new(Term(1), Index(9)) == Index(9));
         assert!(Cursor::new(Term(1), Index(9)).is_behind(&Cursor::new(Term(2), Index(1))));
     }
 }
