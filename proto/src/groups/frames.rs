@@ -147,6 +147,8 @@ pub(super) enum Refusal {
 /// What can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
+    /// The sender's term: it knows that what the snapshot covers is committed (GRP-47).
+    pub(super) term: Term,
     /// What it covers.
     pub(super) snapshot: Snapshot,
     /// The length of the core's part.

@@ -5,7 +5,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 
 use super::{Kind, LogIndex, Origin, Position, Run, Term};
-use crate::streams::item;
+use crate::{limits, streams::item};
 
 /// Entries from behind the snapshot to the last one. A run's bytes are shared with the messages
 /// that carry it; nothing here copies an entry.
@@ -53,7 +53,7 @@ impl Log {
     /// Bytes of memory that the log costs, about: payload, and what each run needs besides.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.bytes + (self.runs.len() * size_of::<Run>()) as u64
+        self.bytes + (self.runs.len() * limits::RUN_COST) as u64
     }
 
     /// The last entry that can go if so many bytes of the log are to stay.
@@ -64,7 +64,7 @@ impl Log {
             if kept >= bytes {
                 return run.end().index;
             }
-            kept += (run.data.len() + size_of::<Run>()) as u64;
+            kept += (run.data.len() + limits::RUN_COST) as u64;
         }
         self.base.index
     }
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn the_tail_is_measured_in_what_it_costs() {
         let log = log();
-        let run = size_of::<Run>() as u64;
+        let run = limits::RUN_COST as u64;
         assert_eq!(log.weight(), log.bytes() + 3 * run);
         let before = |bytes| log.before_tail(bytes).0;
         let newest = log.runs().last().unwrap().data.len() as u64 + run;
