@@ -52,6 +52,10 @@ pub use mosaik_proto as proto;
 pub use bytes::{Bytes, BytesMut};
 pub use futures;
 pub use mosaik_driver::Datum;
+pub use mosaik_driver::groups::{
+    Consistency::{self, Strong, Weak},
+    Group, GroupKey,
+};
 #[cfg(feature = "tokio")]
 pub use mosaik_driver_tokio::{Network, NetworkBuilder};
 pub use mosaik_proto::{
@@ -127,6 +131,51 @@ pub mod streams {
     };
     pub use consumer::Consumer;
     pub use producer::Producer;
+}
+
+/// Groups: members that agree on one order of commands, and never lose one that was acknowledged.
+///
+/// ```
+/// use mosaik::{groups::{ApplyContext, LogReplaySync, StateMachine}, *};
+///
+/// #[derive(Default)]
+/// struct Counter(i64);
+///
+/// impl StateMachine for Counter {
+///     type Command = i64;
+///     type Query = ();
+///     type QueryResult = i64;
+///     type StateSync = LogReplaySync<Self>;
+///
+///     fn signature(&self) -> UniqueId {
+///         id!("counter")
+///     }
+///     fn apply(&mut self, by: i64, _: &dyn ApplyContext) {
+///         self.0 = self.0.wrapping_add(by);
+///     }
+///     fn query(&self, (): ()) -> i64 {
+///         self.0
+///     }
+///     fn state_sync(&self) -> Self::StateSync {
+///         LogReplaySync::default()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let network = Network::new("my-app").await?;
+/// let key = GroupKey::from_secret("the counter of my app");
+/// let group = network.groups().with_key(key).with_state_machine(Counter::default()).join();
+/// # if false { // a lone member waits five seconds for others
+/// group.when().online().await;
+/// group.execute(42).await?;
+/// assert_eq!(group.query((), Strong).await?, 42);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+pub mod groups {
+    pub use mosaik_driver::groups::*;
 }
 
 /// Credentials in a peer's entry, and who judges them.
