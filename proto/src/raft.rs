@@ -175,6 +175,11 @@ impl Raft {
             reported: (Role::Follower, stored.hard.term, None),
         };
         raft.rest(now);
+        let voters = raft.history.latest();
+        if !voters.is_joint() && voters.seats() == [raft.config.seat] {
+            // Who votes alone has nobody to wait for.
+            raft.election_at = now;
+        }
         raft
     }
 

@@ -1,6 +1,6 @@
 //! One group on this node: its bonds, the history that it takes part in, and its host's calls.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{
     Action, Applying, Counter, GroupConfig, Index, Input, Loaded, Notice, Output, StoreFault,
@@ -115,11 +115,17 @@ pub(super) struct Group {
     boots: Boots,
     pub(super) handing: Handing,
     pub(super) dirty: Dirty,
-    /// When a founder has waited long enough.
+    /// When a founder will have waited long enough.
     pub(super) found_at: Option<Instant>,
+    /// It has.
+    pub(super) waited: bool,
+    /// The store is being made anew.
+    pub(super) wiping: bool,
     /// Another lineage that will not yield, and who leads it.
     pub(super) conflict: Option<(PeerId, Lineage)>,
-    pub(super) fenced: Option<alloc::string::String>,
+    pub(super) fenced: Option<String>,
+    /// It leads, but should not.
+    hand_on: bool,
     pub(super) store_fault: Option<StoreFault>,
     pub(super) leaving: Option<Leaving>,
     pub(super) operator: Operator,
@@ -148,8 +154,11 @@ impl Group {
             handing: Handing::default(),
             dirty: Dirty { bonds: true, standing: true },
             found_at: None,
+            waited: false,
+            wiping: false,
             conflict: None,
             fenced: None,
+            hand_on: false,
             store_fault: None,
             leaving: None,
             operator: Operator::default(),
@@ -187,7 +196,8 @@ impl Group {
         {
             self.raft(raft::Event::Timeout, cx);
         }
-        if self.found_at.is_some_and(|at| at <= now) {
+        if self.found_at.take_if(|at| *at <= now).is_some() {
+            self.waited = true;
             self.dirty.standing = true;
         }
         self.operator_timeout(cx);
@@ -243,7 +253,7 @@ impl Group {
             Frame::Raft { lineage, seat, message } => {
                 self.on_raft(Seat { peer, id: seat }, lineage, message, cx);
             }
-            Frame::Told(Told::RolledBack) if self.config.durable => {
+            Frame::Told(Told::RolledBack) if self.config.durable && !self.wiping => {
                 // GRP-18: what this store says was overtaken by what it said before.
                 self.notice(Notice::RolledBack(self.me), cx);
                 self.begin_anew(cx);
@@ -282,6 +292,7 @@ impl Group {
         self.boot = boot;
         self.boots = Boots::new(boots);
         self.store_fault = None;
+        self.wiping = false;
         self.dirty = Dirty { bonds: true, standing: true };
         self.published.dirty = true;
         let lineage = stored.base.lineage;
@@ -292,18 +303,23 @@ impl Group {
         }
     }
 
+    /// GRP-19: a store that failed is never adopted again. One that cannot even be made anew ends
+    /// this member's part until it is joined again.
     fn on_store_failed(&mut self, fault: StoreFault, cx: &mut Cx<'_>) {
         self.notice(Notice::StoreLost(fault.clone()), cx);
-        self.begin_anew(cx);
+        if !self.wiping {
+            self.begin_anew(cx);
+        }
         self.store_fault = Some(fault);
+        self.published.dirty = true;
     }
 
     /// GRP-26: a machine that failed serves nobody; the others must not wait for this member to lead.
-    fn on_machine_failed(&mut self, at: LogIndex, what: alloc::string::String, cx: &mut Cx<'_>) {
+    fn on_machine_failed(&mut self, at: LogIndex, what: String, cx: &mut Cx<'_>) {
         self.fence(alloc::format!("entry {at:?}: {what}"), cx);
     }
 
-    pub(super) fn fence(&mut self, what: alloc::string::String, cx: &mut Cx<'_>) {
+    pub(super) fn fence(&mut self, what: String, cx: &mut Cx<'_>) {
         self.fenced.get_or_insert(what);
         self.published.dirty = true;
         self.raft(raft::Event::Transfer(None), cx);
@@ -356,6 +372,9 @@ impl Group {
             standing.goal = None;
         }
         self.on_leader(leader, cx);
+        if role == Role::Leader && self.fenced.is_some() {
+            self.hand_on = true;
+        }
         let id = self.config.id;
         cx.out.push(Action::Count(match role {
             Role::Candidate => Counter::Election(id),
@@ -408,6 +427,9 @@ impl Group {
             }
             self.look_around(cx);
             self.hand_over(cx);
+            if core::mem::take(&mut self.hand_on) {
+                self.raft(raft::Event::Transfer(None), cx);
+            }
             if core::mem::take(&mut self.dirty.standing) {
                 self.decide(cx);
             }
@@ -488,6 +510,7 @@ impl Group {
 
     /// Tells the others what this member is, if that changed.
     pub(super) fn announce(&mut self, cx: &mut Cx<'_>) {
+        self.judge_own();
         let Some(seat) = self.seat else { return };
         let mine = self.claim();
         let mut said = Announcement {

@@ -23,22 +23,17 @@ impl Group {
             self.found_at = None;
             return;
         }
-        let own = Own {
-            claim: self.claim(),
-            orphaned: self.is_orphaned(),
-            waited: self.found_at.is_some_and(|at| at <= cx.now()),
-        };
-        let verdict = standing::decide(&own, &self.claims());
-        if verdict != Verdict::Wait && !own.waited {
-            self.found_at = None;
+        let (claim, orphaned, waited) = (self.claim(), self.is_orphaned(), self.waited);
+        let verdict = standing::decide(&Own { claim, orphaned, waited }, &self.claims());
+        if !matches!(verdict, Verdict::Wait | Verdict::Found) {
+            (self.found_at, self.waited) = (None, false);
         }
         match verdict {
-            Verdict::Stay => self.found_at = None,
             Verdict::Wait => self.wait(cx),
             Verdict::Found => self.found(cx),
             Verdict::Fork => self.fork(cx),
             Verdict::Follow(lineage) => self.follow(lineage, cx),
-            Verdict::Conflict(..) => {}
+            Verdict::Stay | Verdict::Conflict(..) => {}
         }
         self.note_conflict(verdict, cx);
     }
@@ -53,7 +48,7 @@ impl Group {
 
     /// GRP-12: a lineage is established for ever once its log lists a second voter, or holds a command
     /// that the founder has on disk or that founders were required for.
-    fn judge_own(&mut self) {
+    pub(super) fn judge_own(&mut self) {
         let counts = self.config.durable || self.config.founders != Founders::Anybody;
         let State::Member(standing) = &mut self.state else { return };
         let raft = &standing.raft;
@@ -94,8 +89,9 @@ impl Group {
     fn is_orphaned(&self) -> bool {
         let State::Member(standing) = &self.state else { return false };
         let raft = &standing.raft;
-        let lost = || raft.membership().seats().iter().all(|seat| self.is_superseded(seat));
-        !self.config.durable && !raft.holds() && raft.log().commands() > 0 && lost()
+        let voters = raft.membership().seats();
+        let lost = !voters.is_empty() && voters.iter().all(|seat| self.is_superseded(seat));
+        lost && !self.config.durable && !raft.holds() && raft.log().commands() > 0
     }
 
     fn raft_config(&self, seat: Seat, lineage: Lineage) -> raft::Config {
@@ -121,7 +117,7 @@ impl Group {
             self.leave_lineage(cx);
         }
         let (State::Empty, Some(seat)) = (&self.state, self.seat) else { return };
-        self.found_at = None;
+        (self.found_at, self.waited) = (None, false);
         let lineage = self.new_lineage();
         let config = self.raft_config(seat, lineage);
         let raft = Raft::found(config, self.fresh_rng(), cx.now());
@@ -140,7 +136,6 @@ impl Group {
         let first = Control::Fork { from: old }.encode();
         let raft = Raft::fork(config, &standing.raft, first, rng, cx.now());
         let (voters, committed) = (standing.voters.clone(), standing.committed);
-        self.found_at = None;
         let mut standing = Standing::new(raft, lineage, voters, committed);
         standing.parent = parent;
         self.enter(standing, cx);
@@ -153,7 +148,6 @@ impl Group {
             self.leave_lineage(cx);
         }
         let (State::Empty, Some(seat)) = (&self.state, self.seat) else { return };
-        self.found_at = None;
         let config = self.raft_config(seat, lineage);
         let raft = Raft::new(config, Stored::default(), self.fresh_rng(), cx.now());
         self.enter(Standing::new(raft, lineage, Membership::default(), 0), cx);
@@ -206,10 +200,9 @@ impl Group {
         self.handing = Handing::default();
         self.tenure += 1;
         if self.config.durable {
-            if !matches!(self.state, State::Loading) {
-                self.output(cx, Output::Wipe);
-            }
+            self.wiping = true;
             self.state = State::Loading;
+            self.output(cx, Output::Wipe);
         } else {
             self.seat = Some(new_seat(self.me, &mut self.rng));
             self.state = State::Empty;
