@@ -261,6 +261,20 @@ pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
 pub const COMMANDS_IN_FLIGHT: u64 = 16 * 1024;
 /// Their bytes, lengths included; one larger command may go alone.
 pub const COMMANDS_BYTES: u64 = 16 * 1024 * 1024;
+/// Commands of one session whose places are remembered, and between the first without an outcome
+/// and the last that was sent.
+pub const SESSION_WINDOW: u64 = COMMANDS_IN_FLIGHT;
+/// Stretches of such commands: beyond it the oldest places are forgotten, and a member that gets
+/// over them by a snapshot cannot say how they ended.
+pub const SESSION_RANGES: usize = 1_024;
+/// Entries of the log after which a session that nobody uses is over.
+pub const SESSION_IDLE: u64 = 4_000_000;
+/// Sessions of one lineage; the one that was used longest ago goes.
+pub const SESSIONS: usize = 4_096;
+/// Sessions of one peer among them: it needs one for each of its lives that may still be spoken of.
+pub const SESSIONS_PER_PEER: usize = 16;
+/// How long a member waits before it asks a leader again that refused its commands.
+pub const COMMAND_RETRY: Duration = Duration::from_millis(50);
 /// Linearizable reads of one node in one group that wait.
 pub const GROUP_READS: usize = 64 * 1024;
 /// Bytes of writes that wait for a store which falls behind, besides those in its thread's queue:

@@ -9,10 +9,10 @@
 //! | bond | 5 `APPEND` | both | length of the heads, announcements heard, the heads of message and runs, the runs |
 //! | bond | 6 `DIGEST` | both | lineage, entry, digest |
 //! | bond | 7 `TOLD` | both | one of [`Told`] |
-//! | commands | 16 `COMMANDS` | opener | lineage, session, number, count, then the commands |
-//! | commands | 17 `OPEN_SESSION` | opener | lineage, nonce |
-//! | commands | 18 `TAKEN` | acceptor | lineage, session, number, count, place |
-//! | commands | 19 `REFUSED` | acceptor | lineage, session, number, reason |
+//! | commands | 16 `COMMANDS` | opener | lineage, session, number, count, attempt, then the commands |
+//! | commands | 17 `OPEN_SESSION` | opener | lineage, nonce, attempt |
+//! | commands | 18 `TAKEN` | acceptor | lineage, number, attempt, place |
+//! | commands | 19 `REFUSED` | acceptor | lineage, number, attempt, reason |
 //! | snapshot | 32 `FETCH_MANIFEST` | opener | nothing |
 //! | snapshot | 33 `MANIFEST` | acceptor | what can be fetched, or nothing |
 //! | snapshot | 34 `FETCH_CHUNK` | opener | last entry, digest, number |
@@ -24,7 +24,7 @@ use alloc::{boxed::Box, vec::Vec};
 use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Index;
+use super::{Index, intake::Why};
 use crate::{
     Digest,
     ids::{GroupId, PeerId},
@@ -125,25 +125,6 @@ pub(super) enum Told {
     Diverged { lineage: Lineage, at: LogIndex },
 }
 
-/// Why forwarded commands were not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Refusal {
-    /// Another leads, or nobody does.
-    NotLeader,
-    /// The next number of that session is this one.
-    Expected(u64),
-    /// There is no such session (any more).
-    NoSession,
-    /// The sender may not write.
-    ReadOnly,
-    /// The log holds as much as it may.
-    LogFull,
-    /// The founders are not all there.
-    Founders,
-    /// Not now: leadership is being handed over.
-    Later,
-}
-
 /// What can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -175,14 +156,14 @@ pub(super) enum Frame {
     /// See [`Told`].
     Told(Told),
 
-    /// To the leader: append these.
-    Commands { lineage: Lineage, session: u64, number: u64, count: u32, data: Bytes },
+    /// To the leader: append these, or, without any, an entry that uses up their numbers.
+    Commands { lineage: Lineage, session: u64, number: u64, count: u32, attempt: u64, data: Bytes },
     /// To the leader: open a session for me.
-    OpenSession { lineage: Lineage, nonce: u64 },
-    /// They are in the leader's log, the first at this place.
-    Taken { lineage: Lineage, session: u64, number: u64, count: u32, index: Index },
-    /// They are not.
-    Refused { lineage: Lineage, session: u64, number: u64, why: Refusal },
+    OpenSession { lineage: Lineage, nonce: u64, attempt: u64 },
+    /// They are in the leader's log, the first at this place if it is a command and remembered.
+    Taken { lineage: Lineage, number: u64, attempt: u64, index: Option<Index> },
+    /// They are not; nor is a session opened.
+    Refused { lineage: Lineage, number: u64, attempt: u64, why: Why },
 
     /// What can be fetched from you?
     FetchManifest,
@@ -235,7 +216,7 @@ pub(super) fn limit(class: Class, accepted: bool, kind: u8) -> Option<u32> {
         (Class::Bond, _, RAFT | DIGEST | TOLD) => 96,
         (Class::Bond, _, APPEND) => APPEND_HEADS + limits::APPEND_BYTES + LARGEST_ENTRY,
         (Class::Commands, true, COMMANDS) => 64 + limits::APPEND_BYTES + LARGEST_ENTRY,
-        (Class::Commands, true, OPEN_SESSION) => 32,
+        (Class::Commands, true, OPEN_SESSION) => 48,
         (Class::Commands, false, TAKEN | REFUSED) => 64,
         (Class::Snapshot, true, FETCH_CHUNK) => 64,
         (Class::Snapshot, false, MANIFEST) => 128 + 2 * limits::VOTERS * 48,
@@ -326,20 +307,20 @@ pub(super) fn put_frame(frame: &Frame, heard: u32, scratch: &mut Vec<u8>, sink: 
             encode(scratch, told);
             (TOLD, Bytes::new())
         }
-        Frame::Commands { lineage, session, number, count, data } => {
-            encode(scratch, &(lineage, session, number, count));
+        Frame::Commands { lineage, session, number, count, attempt, data } => {
+            encode(scratch, &(lineage, session, number, count, attempt));
             (COMMANDS, data.clone())
         }
-        Frame::OpenSession { lineage, nonce } => {
-            encode(scratch, &(lineage, nonce));
+        Frame::OpenSession { lineage, nonce, attempt } => {
+            encode(scratch, &(lineage, nonce, attempt));
             (OPEN_SESSION, Bytes::new())
         }
-        Frame::Taken { lineage, session, number, count, index } => {
-            encode(scratch, &(lineage, session, number, count, index));
+        Frame::Taken { lineage, number, attempt, index } => {
+            encode(scratch, &(lineage, number, attempt, index));
             (TAKEN, Bytes::new())
         }
-        Frame::Refused { lineage, session, number, why } => {
-            encode(scratch, &(lineage, session, number, why));
+        Frame::Refused { lineage, number, attempt, why } => {
+            encode(scratch, &(lineage, number, attempt, why));
             (REFUSED, Bytes::new())
         }
         Frame::FetchManifest => {
@@ -474,21 +455,21 @@ pub(super) fn read(kind: u8, payload: &Bytes) -> Result<Heard, DecodeError> {
         }
         TOLD => Frame::Told(wire::decode(payload)?),
         COMMANDS => {
-            let ((lineage, session, number, count), data) = first(payload)?;
+            let ((lineage, session, number, count, attempt), data) = first(payload)?;
             let (session, number) = (sensible_number(session)?, sensible_number(number)?);
-            Frame::Commands { lineage, session, number, count, data }
+            Frame::Commands { lineage, session, number, count, attempt, data }
         }
         OPEN_SESSION => {
-            let (lineage, nonce) = wire::decode(payload)?;
-            Frame::OpenSession { lineage, nonce }
+            let (lineage, nonce, attempt) = wire::decode(payload)?;
+            Frame::OpenSession { lineage, nonce, attempt }
         }
         TAKEN => {
-            let (lineage, session, number, count, index) = wire::decode(payload)?;
-            Frame::Taken { lineage, session, number: sensible_number(number)?, count, index }
+            let (lineage, number, attempt, index) = wire::decode(payload)?;
+            Frame::Taken { lineage, number: sensible_number(number)?, attempt, index }
         }
         REFUSED => {
-            let (lineage, session, number, why) = wire::decode(payload)?;
-            Frame::Refused { lineage, session, number, why }
+            let (lineage, number, attempt, why) = wire::decode(payload)?;
+            Frame::Refused { lineage, number, attempt, why }
         }
         FETCH_MANIFEST => Frame::FetchManifest,
         MANIFEST => Frame::Manifest(wire::decode(payload)?),
