@@ -81,15 +81,15 @@ mod intake;
 mod key;
 mod leaving;
 mod lineages;
-mod recovery;
-#[allow(dead_code, reason = "until groups are wired")]
-mod serving;
 #[allow(dead_code, reason = "until groups are wired")]
 mod places;
 #[allow(dead_code, reason = "until groups are wired")]
 mod reads;
+mod recovery;
 #[cfg(test)]
 mod schedules;
+#[allow(dead_code, reason = "until groups are wired")]
+mod serving;
 #[allow(dead_code, reason = "until groups are wired")]
 mod sessions;
 mod snapshot_digest;
