@@ -19,20 +19,20 @@
 //! | snapshot | 35 `CHUNK` | acceptor | number, then the bytes |
 //! | snapshot | 36 `NO_CHUNK` | acceptor | number |
 
+mod raft;
+
 use alloc::{boxed::Box, vec::Vec};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use self::raft::{sensible, sensible_number};
 use super::{Index, intake::Why};
 use crate::{
     Digest,
     ids::{GroupId, PeerId},
     limits,
-    raft::{
-        Ack, Append, Kind, Lineage, LogIndex, Message, Origin, Position, Run, SeatId, Snapshot,
-        Term,
-    },
+    raft::{Lineage, LogIndex, Message, SeatId, Snapshot},
     streams::item,
     wire::{self, DecodeError, HEADER_LEN, Head, header},
 };
@@ -138,6 +138,14 @@ pub(super) struct Manifest {
     pub(super) bytes: u64,
     /// The digest of its bytes.
     pub(super) digest: Digest,
+}
+
+impl Manifest {
+    /// True if it is what a member may send.
+    fn is_sound(&self) -> bool {
+        let Snapshot { last, membership, .. } = &self.snapshot;
+        sensible(last.index).is_ok() && membership.is_sound() && u64::from(self.head) <= self.bytes
+    }
 }
 
 /// What bonded members say to each other.
@@ -292,11 +300,11 @@ pub(super) fn put_ready(sink: &mut impl Sink) {
 pub(super) fn put_frame(frame: &Frame, heard: u32, scratch: &mut Vec<u8>, sink: &mut impl Sink) {
     let (kind, body) = match frame {
         Frame::Raft { message: Message::Append(append), .. } => {
-            return put_append(append, heard, scratch, sink);
+            return raft::put_append(append, heard, scratch, sink);
         }
         Frame::Raft { message, .. } => {
             encode(scratch, &heard);
-            encode_message(message, scratch);
+            raft::encode(message, scratch);
             (RAFT, Bytes::new())
         }
         Frame::Digest { lineage, at, digest } => {
@@ -347,78 +355,6 @@ pub(super) fn put_frame(frame: &Frame, heard: u32, scratch: &mut Vec<u8>, sink: 
     put(kind, scratch, body, sink);
 }
 
-/// The head of an append: everything but its runs.
-#[derive(Serialize, Deserialize)]
-struct AppendHead {
-    heard: u32,
-    term: Term,
-    prev: Position,
-    commit: LogIndex,
-    round: u64,
-}
-
-/// The head of a run. The first begins behind `prev`, each other behind the one before it.
-#[derive(Serialize, Deserialize)]
-struct RunHead {
-    term: Term,
-    count: u32,
-    kind: Kind,
-    origin: Origin,
-    length: u32,
-}
-
-/// The bytes of the runs are shared, not copied (GRP-08).
-fn put_append(append: &Append, heard: u32, scratch: &mut Vec<u8>, sink: &mut impl Sink) {
-    let Append { term, prev, ref runs, commit, round } = *append;
-    debug_assert!(runs.len() <= limits::APPEND_RUNS, "the receiver would refuse it");
-    scratch.clear();
-    scratch.extend_from_slice(&[0; 4]);
-    wire::encode_into(&AppendHead { heard, term, prev, commit, round }, scratch);
-    let mut bytes = 0;
-    for run in runs {
-        let Run { term, first: _, count, kind, origin, ref data } = *run;
-        let length = data.len() as u32;
-        bytes += data.len();
-        wire::encode_into(&RunHead { term, count, kind, origin, length }, scratch);
-    }
-    let heads = (scratch.len() - 4) as u32;
-    scratch[..4].copy_from_slice(&heads.to_be_bytes());
-    if let [run] = &runs[..] {
-        return put(APPEND, scratch, run.data.clone(), sink);
-    }
-    let head = Head::new().with(&header(APPEND, (scratch.len() + bytes) as u32));
-    if scratch.len() <= Head::CAPACITY - HEADER_LEN {
-        sink.write(head.with(scratch), Bytes::new());
-    } else {
-        sink.write(head, Bytes::copy_from_slice(scratch));
-    }
-    for run in runs.iter().filter(|run| !run.data.is_empty()) {
-        sink.write(Head::new(), run.data.clone());
-    }
-}
-
-fn encode_message(message: &Message, into: &mut Vec<u8>) {
-    match *message {
-        Message::PreVote { term, last } => wire::encode_into(&(0u8, term, last), into),
-        Message::PreVoteReply { term, granted } => wire::encode_into(&(1u8, term, granted), into),
-        Message::Vote { term, last, transfer } => {
-            wire::encode_into(&(2u8, term, last, transfer), into);
-        }
-        Message::VoteReply { term, granted } => wire::encode_into(&(3u8, term, granted), into),
-        Message::Ack(ack) => wire::encode_into(&(4u8, ack), into),
-        Message::Commit { term, commit } => wire::encode_into(&(5u8, term, commit), into),
-        Message::Behind { term, round, base } => {
-            wire::encode_into(&(6u8, term, round, base), into);
-        }
-        Message::Campaign { term } => wire::encode_into(&(7u8, term), into),
-        Message::Read { term, id } => wire::encode_into(&(8u8, term, id), into),
-        Message::ReadReply { term, id, index } => {
-            wire::encode_into(&(9u8, term, id, index), into);
-        }
-        Message::Append(_) => unreachable!("it has a frame of its own"),
-    }
-}
-
 // --- reading ---------------------------------------------------------------------------------
 
 /// A frame as it came, before the bond says for whom it was meant.
@@ -446,9 +382,9 @@ pub(super) fn read(kind: u8, payload: &Bytes) -> Result<Heard, DecodeError> {
     Ok(Heard::Frame(match kind {
         RAFT => {
             let (heard, rest) = wire::decode_first::<u32>(payload)?;
-            return Ok(Heard::Raft { heard, message: read_message(rest)? });
+            return Ok(Heard::Raft { heard, message: raft::read(rest)? });
         }
-        APPEND => return read_append(payload.clone()),
+        APPEND => return raft::read_append(payload.clone()),
         DIGEST => {
             let (lineage, at, digest) = wire::decode(payload)?;
             Frame::Digest { lineage, at: sensible(at)?, digest }
@@ -472,7 +408,13 @@ pub(super) fn read(kind: u8, payload: &Bytes) -> Result<Heard, DecodeError> {
             Frame::Refused { lineage, number, attempt, why }
         }
         FETCH_MANIFEST => Frame::FetchManifest,
-        MANIFEST => Frame::Manifest(wire::decode(payload)?),
+        MANIFEST => {
+            let manifest: Option<Box<Manifest>> = wire::decode(payload)?;
+            if !manifest.iter().all(|manifest| manifest.is_sound()) {
+                return Err(DecodeError);
+            }
+            Frame::Manifest(manifest)
+        }
         FETCH_CHUNK => {
             let (last, digest, chunk) = wire::decode(payload)?;
             Frame::FetchChunk { last, digest, chunk: sensible_number(chunk)? }
@@ -492,87 +434,5 @@ fn first<T: DeserializeOwned>(payload: &Bytes) -> Result<(T, Bytes), DecodeError
     Ok((value, payload.slice(payload.len() - rest.len()..)))
 }
 
-fn sensible_number(number: u64) -> Result<u64, DecodeError> {
-    if number < SENSIBLE { Ok(number) } else { Err(DecodeError) }
-}
-
-fn sensible(index: LogIndex) -> Result<LogIndex, DecodeError> {
-    sensible_number(index.0).map(LogIndex)
-}
-
-fn sensible_position(position: Position) -> Result<Position, DecodeError> {
-    sensible(position.index).map(|_| position)
-}
-
-/// GRP-08: nothing is allocated for an announced number; runs are read until their heads end.
-fn read_append(mut payload: Bytes) -> Result<Heard, DecodeError> {
-    if payload.len() < 4 {
-        return Err(DecodeError);
-    }
-    let length = payload.get_u32() as usize;
-    if length > payload.len() {
-        return Err(DecodeError);
-    }
-    let heads = payload.split_to(length);
-    let (head, mut heads) = wire::decode_first::<AppendHead>(&heads)?;
-    let AppendHead { heard, term, prev, commit, round } = head;
-    let mut next = sensible_position(prev)?.index.0 + 1;
-    let mut runs = Vec::new();
-    while !heads.is_empty() {
-        let (RunHead { term, count, kind, origin, length }, rest) = wire::decode_first(heads)?;
-        let length = length as usize;
-        if length > payload.len() || runs.len() >= limits::APPEND_RUNS || next >= SENSIBLE {
-            return Err(DecodeError);
-        }
-        let data = payload.split_to(length);
-        runs.push(Run { term, first: LogIndex(next), count, kind, origin, data });
-        next += u64::from(count);
-        heads = rest;
-    }
-    if !payload.is_empty() {
-        return Err(DecodeError);
-    }
-    let message = Message::Append(Append { term, prev, runs, commit: sensible(commit)?, round });
-    Ok(Heard::Raft { heard, message })
-}
-
-fn read_message(bytes: &[u8]) -> Result<Message, DecodeError> {
-    let (tag, rest) = bytes.split_first().ok_or(DecodeError)?;
-    Ok(match tag {
-        0 => {
-            let (term, last) = wire::decode(rest)?;
-            Message::PreVote { term, last: sensible_position(last)? }
-        }
-        1 => {
-            let (term, granted) = wire::decode(rest)?;
-            Message::PreVoteReply { term, granted }
-        }
-        2 => {
-            let (term, last, transfer) = wire::decode(rest)?;
-            Message::Vote { term, last: sensible_position(last)?, transfer }
-        }
-        3 => {
-            let (term, granted) = wire::decode(rest)?;
-            Message::VoteReply { term, granted }
-        }
-        4 => Message::Ack(wire::decode::<Ack>(rest)?),
-        5 => {
-            let (term, commit) = wire::decode(rest)?;
-            Message::Commit { term, commit: sensible(commit)? }
-        }
-        6 => {
-            let (term, round, base) = wire::decode(rest)?;
-            Message::Behind { term, round, base: sensible_position(base)? }
-        }
-        7 => Message::Campaign { term: wire::decode(rest)? },
-        8 => {
-            let (term, id) = wire::decode(rest)?;
-            Message::Read { term, id }
-        }
-        9 => {
-            let (term, id, index) = wire::decode(rest)?;
-            Message::ReadReply { term, id, index: sensible(index)? }
-        }
-        _ => return Err(DecodeError),
-    })
-}
+#[cfg(test)]
+mod tests;

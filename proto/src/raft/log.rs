@@ -179,7 +179,8 @@ impl Log {
                     return take(run.split(fits).0);
                 }
             }
-            left = left.saturating_sub(run.data.len());
+            // Bounds the runs as well: small ones cost more than their bytes (GRP-08).
+            left = left.saturating_sub(run.data.len().saturating_add(limits::RUN_COST));
             from = run.end().index.next();
             take(run);
             at += 1;
@@ -333,8 +334,8 @@ mod tests {
         assert_eq!(slice(1, 7, 1_000), [(1, 3), (4, 4), (5, 7)]);
         assert_eq!(slice(2, 6, 1_000), [(2, 3), (4, 4), (5, 6)]);
         assert_eq!(slice(1, 7, 24), [(1, 2)]);
-        assert_eq!(slice(1, 7, 37), [(1, 3), (4, 4)]);
-        assert_eq!(slice(1, 7, 36), [(1, 3)], "nothing is left of the budget");
+        assert_eq!(slice(1, 7, 37 + limits::RUN_COST), [(1, 3), (4, 4)]);
+        assert_eq!(slice(1, 7, 36 + limits::RUN_COST), [(1, 3)], "nothing is left of the budget");
         assert_eq!(slice(6, 7, 5), [(6, 6)], "one goes whatever its size");
         assert_eq!(slice(8, 9, 100), []);
     }
