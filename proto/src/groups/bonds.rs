@@ -593,3 +593,6 @@ fn seal(prover: &Prover, bond: &Bond, me: PeerId, announcement: &[u8]) -> Vec<u8
     let proof = prover.proof(&bond.binding, &me, bond.end, announcement);
     [&proof.as_bytes()[..], announcement].concat()
 }
+
+#[cfg(test)]
+mod tests;

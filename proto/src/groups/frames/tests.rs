@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::PeerId,
-    raft::{Ack, Append, Kind, Origin, Outcome, Position, Run, Seat, Term, Voters},
+    raft::{Ack, Append, Kind, Origin, Outcome, Run, Seat, Term, Voters},
     wire::{Frame as Cut, FrameReader},
 };
 
@@ -373,6 +373,8 @@ fn largest_announcement() -> Announcement {
         follows: Some(PeerId::from_bytes([255; 32])),
         established: true,
         commands: u64::MAX,
+        end: Position { term: Term(u64::MAX), index: LogIndex(u64::MAX) },
+        parent: Some(Lineage([255; 16])),
         left: true,
     }
 }
