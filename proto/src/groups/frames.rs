@@ -32,7 +32,7 @@ use crate::{
     Digest,
     ids::{GroupId, PeerId},
     limits,
-    raft::{Lineage, LogIndex, Message, Position, SeatId, Snapshot},
+    raft::{Lineage, LogIndex, Message, Position, SeatId, Snapshot, Term},
     streams::item,
     wire::{self, DecodeError, HEADER_LEN, Head, header},
 };

@@ -191,3 +191,85 @@ impl fmt::Debug for Prover {
         write!(f, "Prover(of {:?})", self.group)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::BTreeSet, format, vec};
+    use core::time::Duration;
+
+    use super::*;
+    use crate::{
+        discovery::PeerEntry,
+        ids::TicketClass,
+        tickets::{Expiration, InvalidTicket},
+    };
+
+    struct Named(&'static str);
+
+    impl TicketValidator for Named {
+        fn class(&self) -> TicketClass {
+            Digest::zero()
+        }
+        fn signature(&self) -> UniqueId {
+            Digest::from(self.0)
+        }
+        fn validate(&self, _: &[u8], _: &PeerEntry) -> Result<Expiration, InvalidTicket> {
+            Err(InvalidTicket)
+        }
+    }
+
+    /// One id for each set of terms that differs in one thing, and for two orders of validators.
+    #[test]
+    fn grp_01_members_that_differ_are_in_different_groups() {
+        let key = GroupKey::from_secret("a secret");
+        let timing = ConsensusConfig::default();
+        let [a, b] = ["a", "b"].map(|name| Arc::new(Named(name)) as Arc<dyn TicketValidator>);
+        let (ab, ba, one) = ([a.clone(), b.clone()], [b, a.clone()], [a]);
+        let (machine, sync) = (Digest::from("machine"), Digest::from("sync"));
+        let anybody = Founders::Anybody;
+        let terms =
+            GroupTerms { timing: &timing, machine, sync, founders: &anybody, validators: &[] };
+        let with = |change: &dyn Fn(&mut ConsensusConfig)| {
+            let mut timing = ConsensusConfig::default();
+            change(&mut timing);
+            key.group_id(&GroupTerms { timing: &timing, ..terms })
+        };
+        let named = |at: u8| Founders::Named(BTreeSet::from([PeerId::from_bytes([at; 32])]));
+        let founded = |founders: &Founders| key.group_id(&GroupTerms { founders, ..terms });
+        let ids = vec![
+            key.group_id(&terms),
+            GroupKey::from_secret("another").group_id(&terms),
+            with(&|timing| timing.heartbeat_interval += Duration::from_nanos(1)),
+            with(&|timing| timing.heartbeat_jitter += Duration::from_nanos(1)),
+            with(&|timing| timing.max_missed_heartbeats += 1),
+            key.group_id(&GroupTerms { machine: Digest::zero(), ..terms }),
+            key.group_id(&GroupTerms { sync: Digest::zero(), ..terms }),
+            key.group_id(&GroupTerms { machine: sync, sync: machine, ..terms }),
+            founded(&Founders::Count(3)),
+            founded(&Founders::Count(4)),
+            founded(&named(1)),
+            founded(&named(2)),
+            key.group_id(&GroupTerms { validators: &one, ..terms }),
+            key.group_id(&GroupTerms { validators: &ab, ..terms }),
+            key.group_id(&GroupTerms { validators: &ba, ..terms }),
+        ];
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        // Each member may have its own patience.
+        assert_eq!(with(&|timing| timing.election_timeout *= 2), ids[0]);
+        assert_eq!(with(&|_| ()), ids[0], "the same terms, the same group");
+        assert!(!ids.contains(&key.secret().hashed()), "the id does not lead to the key");
+    }
+
+    #[test]
+    fn grp_01_a_key_is_not_shown() {
+        let key = GroupKey::from_secret("a secret");
+        let whole = format!("{}", key.secret());
+        let shown = format!("{key} {key:?}");
+        assert_eq!(shown.matches(&whole[..4]).count(), 0, "{shown}");
+        assert!(shown.starts_with(&whole[..2]) && shown.len() < 30);
+        assert_eq!(key, GroupKey::new(*key.secret()));
+        assert_eq!(GroupKey::from(&Named("a")), GroupKey::from(Digest::from("a")));
+        let prover = Prover::new(Digest::zero(), key.secret());
+        assert!(!format!("{prover:?}").contains(&whole));
+    }
+}

@@ -98,8 +98,8 @@ fn sensible_position(position: Position) -> Result<Position, DecodeError> {
 
 fn sensible_ack(ack: Ack) -> Result<Ack, DecodeError> {
     match ack.outcome {
-        Outcome::Matched { received, durable } => sensible(received).and(sensible(durable))?,
-        Outcome::Conflict { at, hint } => sensible(at).and(sensible(hint.index))?,
+        Outcome::Matched { received, durable } => sensible(received.max(durable))?,
+        Outcome::Conflict { at, hint } => sensible(at.max(hint.index))?,
     };
     Ok(ack)
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::PeerId,
-    raft::{Ack, Append, Kind, Origin, Outcome, Run, Seat, Term, Voters},
+    raft::{Ack, Append, Kind, Origin, Outcome, Run, Seat, Voters},
     wire::{Frame as Cut, FrameReader},
 };
 
@@ -334,7 +334,8 @@ fn grp_08_the_largest_frames_fit() {
     let last = Position { term: Term(u64::MAX), index: LogIndex(SENSIBLE - 1) };
     let snapshot = Snapshot { lineage: Lineage([255; 16]), last, membership, commands: u64::MAX };
     let digest = Digest::from_bytes([255; 32]);
-    let manifest = Manifest { snapshot, head: u32::MAX, bytes: u64::MAX, digest };
+    let manifest =
+        Manifest { snapshot, term: Term(u64::MAX), head: u32::MAX, bytes: u64::MAX, digest };
     travelled(&Frame::Manifest(Some(Box::new(manifest))), 0);
     let data = Bytes::from(vec![1; limits::SNAPSHOT_CHUNK]);
     travelled(&Frame::Chunk { chunk: SENSIBLE - 1, data }, 0);
