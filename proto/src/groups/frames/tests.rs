@@ -130,16 +130,15 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn refusal() -> impl Strategy<Value = Refusal> {
-    prop_oneof![
-        Just(Refusal::NotLeader),
-        any::<u64>().prop_map(Refusal::Expected),
-        Just(Refusal::NoSession),
-        Just(Refusal::ReadOnly),
-        Just(Refusal::LogFull),
-        Just(Refusal::Founders),
-        Just(Refusal::Later),
-    ]
+fn why() -> impl Strategy<Value = Why> {
+    proptest::sample::select(vec![
+        Why::NotLeader,
+        Why::Gap,
+        Why::NoSession,
+        Why::Founders,
+        Why::LogFull,
+        Why::ReadOnly,
+    ])
 }
 
 fn plain() -> impl Strategy<Value = Frame> {
@@ -151,20 +150,20 @@ fn plain() -> impl Strategy<Value = Frame> {
             digest
         }),
         Just(Frame::Told(Told::RolledBack)),
-        (lineage(), number(), number(), any::<u32>(), body(300)).prop_map(
-            |(lineage, session, number, count, data)| {
-                Frame::Commands { lineage, session, number, count, data }
+        (lineage(), number(), number(), any::<(u32, u64)>(), body(300)).prop_map(
+            |(lineage, session, number, (count, attempt), data)| {
+                Frame::Commands { lineage, session, number, count, attempt, data }
             }
         ),
-        (lineage(), any::<u64>())
-            .prop_map(|(lineage, nonce)| Frame::OpenSession { lineage, nonce }),
-        (lineage(), number(), number(), any::<u32>(), any::<u64>()).prop_map(
-            |(lineage, session, number, count, index)| {
-                Frame::Taken { lineage, session, number, count, index: Index(index) }
+        (lineage(), any::<u64>(), any::<u64>())
+            .prop_map(|(lineage, nonce, attempt)| Frame::OpenSession { lineage, nonce, attempt }),
+        (lineage(), number(), any::<u64>(), any::<Option<u64>>()).prop_map(
+            |(lineage, number, attempt, index)| {
+                Frame::Taken { lineage, number, attempt, index: index.map(Index) }
             }
         ),
-        (lineage(), number(), number(), refusal()).prop_map(|(lineage, session, number, why)| {
-            Frame::Refused { lineage, session, number, why }
+        (lineage(), number(), any::<u64>(), why()).prop_map(|(lineage, number, attempt, why)| {
+            Frame::Refused { lineage, number, attempt, why }
         }),
         Just(Frame::FetchManifest),
         Just(Frame::Manifest(None)),
@@ -341,8 +340,11 @@ fn grp_08_the_largest_frames_fit() {
     travelled(&Frame::Chunk { chunk: SENSIBLE - 1, data }, 0);
     let entry = Bytes::from(vec![1; LARGEST_ENTRY]);
     let (session, number, count) = (SENSIBLE - 1, SENSIBLE - 1, u32::MAX);
-    let lineage = Lineage([255; 16]);
-    travelled(&Frame::Commands { lineage, session, number, count, data: entry.clone() }, 0);
+    let (lineage, attempt) = (Lineage([255; 16]), u64::MAX);
+    let data = entry.clone();
+    travelled(&Frame::Commands { lineage, session, number, count, attempt, data }, 0);
+    travelled(&Frame::OpenSession { lineage, nonce: u64::MAX, attempt }, 0);
+    travelled(&Frame::Taken { lineage, number, attempt, index: Some(Index(u64::MAX)) }, 0);
     let origin = Origin { session: u64::MAX, number: u64::MAX };
     let (term, first) = (Term(u64::MAX), LogIndex(SENSIBLE / 2 + 1));
     let run = Run { term, first, count: 1, kind: Kind::Commands, origin, data: entry };

@@ -170,12 +170,12 @@ fn grp_06_nothing_of_an_earlier_bond_is_heard() {
 // --- GRP-07: further channels ----------------------------------------------------------------
 
 fn open_session(nonce: u64) -> Frame {
-    Frame::OpenSession { lineage: Lineage([7; 16]), nonce }
+    Frame::OpenSession { lineage: Lineage([7; 16]), nonce, attempt: 0 }
 }
 
 fn refused(number: u64) -> Frame {
-    let why = frames::Refusal::NotLeader;
-    Frame::Refused { lineage: Lineage([7; 16]), session: 1, number, why }
+    let why = crate::groups::intake::Why::NotLeader;
+    Frame::Refused { lineage: Lineage([7; 16]), number, attempt: 0, why }
 }
 
 #[test]
