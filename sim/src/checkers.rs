@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod credit;
 pub mod determinism;
 pub mod ends;
+pub mod groups;
 pub mod links;
 pub mod order;
 pub mod presence;
@@ -27,6 +28,7 @@ use std::collections::BTreeSet;
 use mosaik_proto::{
     PeerId,
     discovery::Change as CatalogChange,
+    groups::Counter as GroupCounter,
     ids::{ConsumerId, SubscriptionId},
     links::Counter as LinkCounter,
     node::{Action, Event},
@@ -61,6 +63,8 @@ pub struct Checkers {
     pub ends: ends::Ends,
     /// Links and life.
     pub presence: presence::Presence,
+    /// Groups.
+    pub groups: groups::Groups,
     /// Queues.
     pub bounds: bounds::Bounds,
     refused: u64,
@@ -95,6 +99,7 @@ impl Checkers {
             }
             _ => {}
         }
+        self.groups.event(process, event);
         self.bounds.event(process, event)
     }
 
@@ -133,6 +138,10 @@ impl Checkers {
             {
                 return Err(format!("{process:?} takes an honest peer for one that lies"));
             }
+            Action::CountGroups(GroupCounter::Violation(_)) if !self.hostile => {
+                return Err(format!("{process:?} takes an honest member for one that lies"));
+            }
+            Action::Group { .. } => self.groups.action(now, process, action)?,
             _ => {}
         }
         self.bounds.action(process, action)
@@ -168,6 +177,7 @@ impl Checkers {
     pub fn ended(&mut self, process: Process) {
         self.bounds.ended(process);
         self.presence.ended(process);
+        self.groups.ended(process);
     }
 
     fn stream(&mut self, process: Process, change: &Change) -> Result<(), String> {

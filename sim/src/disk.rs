@@ -253,6 +253,12 @@ impl Disk {
         self.work = Some((done, Work::Load));
     }
 
+    /// True while a process uses it.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Hands over a task.
     ///
     /// # Errors

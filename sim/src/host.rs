@@ -1,6 +1,7 @@
 //! A host: its key and entry, its clocks, its process with the node, and what runs on top.
 
 mod apps;
+mod group;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -8,16 +9,20 @@ use mosaik_proto::{
     NetworkId, PeerId,
     crypto::SecretKey,
     discovery::{self, CommandError, EndpointAddr, LocalEntry, PeerEntryVersion},
-    ids::{ConsumerId, ProducerId, RequestId, StreamId, SubscriptionId, Tag},
+    groups::OperatorError,
+    ids::{ConsumerId, GroupId, ProducerId, RequestId, StreamId, SubscriptionId, Tag},
     node::{Event, Node},
     streams::{Owner, State},
     time::Instant,
 };
 
 pub(crate) use self::apps::{ConsumerApp, ProducerApp};
+pub(crate) use self::group::{Command, Frozen, GroupApp, Job, Machine, Waiting, Wish, fault};
 pub use self::apps::{ConsumerSpec, ProducerSpec};
+pub use self::group::{GroupSpec, Op};
 use crate::{
     clock::Clock,
+    disk::{Contents, Disk},
     hostile::Hostile,
     net::{HostId, Process},
 };
@@ -61,6 +66,8 @@ pub(crate) struct Running {
     pub(crate) entry: LocalEntry,
     pub(crate) producers: BTreeMap<ProducerId, ProducerApp>,
     pub(crate) consumers: BTreeMap<ConsumerId, ConsumerApp>,
+    pub(crate) groups: BTreeMap<GroupId, GroupApp>,
+    pub(crate) group_replies: BTreeMap<RequestId, Result<(), OperatorError>>,
     /// What the published changes of the catalog add up to.
     pub(crate) view: BTreeMap<PeerId, PeerEntryVersion>,
     /// The subscriptions of all producers and consumers, as published.
@@ -92,6 +99,13 @@ pub(crate) struct Host {
     pub(crate) hostile: Option<Hostile>,
     pub(crate) producers: Vec<ProducerSpec>,
     pub(crate) consumers: Vec<ConsumerSpec>,
+    pub(crate) groups: Vec<GroupSpec>,
+    /// The stores of its parts in groups: they outlive processes.
+    pub(crate) disks: BTreeMap<GroupId, Disk>,
+    /// What a store held at some time before.
+    pub(crate) copies: BTreeMap<GroupId, Option<Contents>>,
+    /// Dies when its groups ask for so many writes more; if true, before the last reaches the disk.
+    pub(crate) dies_at_write: Option<(u32, bool)>,
     /// Numbers handles of the application; never reused.
     pub(crate) handles: u64,
 }
@@ -110,6 +124,10 @@ impl Host {
             hostile: None,
             producers: Vec::new(),
             consumers: Vec::new(),
+            groups: Vec::new(),
+            disks: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            dies_at_write: None,
             handles: 0,
         }
     }
@@ -148,6 +166,8 @@ impl Running {
             entry,
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            group_replies: BTreeMap::new(),
             view: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             replies: BTreeMap::new(),

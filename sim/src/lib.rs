@@ -87,11 +87,11 @@ mod world;
 
 pub use self::{
     clock::{Clock, EPOCH},
-    host::{ConsumerSpec, NodeSpec, ProducerSpec},
+    host::{ConsumerSpec, GroupSpec, NodeSpec, Op, ProducerSpec},
     hostile::HostileSpec,
     net::HostId,
     swarm::Swarm,
     trace::Trace,
     verdict::{Failure, catch},
-    world::{Fault, Options, World},
+    world::{DiskFault, Fault, Options, World},
 };

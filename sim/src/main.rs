@@ -10,10 +10,11 @@ use clap::{Parser, Subcommand};
 use mosaik_proto::mutant::Mutant;
 use mosaik_sim::{
     Failure, catch,
-    checkers::order::Counts,
+    checkers::{groups::Figures, order::Counts},
     level2::Scenario,
     scenario::{
         Discovery, Faults, Streams,
+        groups::{FaultCounts, Groups},
         mutants::{self, Caught},
     },
 };
@@ -95,6 +96,28 @@ enum Command {
         #[arg(long)]
         verbose: bool,
     },
+    /// Groups over many seeds: faults of paths, processes, disks and machines, then calm; nothing that a
+    /// client was told is in force may be lost.
+    Groups {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// Only this seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Seconds of faults.
+        #[arg(long = "for", default_value_t = 25)]
+        seconds: u64,
+        /// Losses with an excuse are failures too.
+        #[arg(long)]
+        strict: bool,
+        /// Also print a line for every seed that went well.
+        #[arg(long)]
+        verbose: bool,
+    },
     /// Puts known bugs back, one by one, and counts the seeds until a checker complains.
     Mutants {
         /// Seeds after which a bug counts as not seen.
@@ -143,6 +166,15 @@ fn main() -> ExitCode {
                 ..Faults::new(first)
             };
             sweep(&run, seeds, verbose)
+        }
+        Some(Command::Groups { seeds, first, seed, seconds, strict, verbose }) => {
+            let base = Groups {
+                faults: Duration::from_secs(seconds),
+                strict,
+                trace: cli.trace,
+                ..Groups::new(seed.unwrap_or(first))
+            };
+            groups(&base, if seed.is_some() { 1 } else { seeds }, verbose || seed.is_some())
         }
         Some(Command::Mutants { seeds, only }) => hunt(seeds, &only),
         Some(Command::Streams { seed, nodes, seconds }) => {
@@ -302,6 +334,49 @@ fn sweep(base: &Faults, seeds: u64, verbose: bool) -> u8 {
     println!(
         "{items} items in order, {reported} reported missing, {between} between subscriptions"
     );
+    (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
+}
+
+/// Runs seeds of groups on all processors; prints in the order of the seeds.
+fn groups(base: &Groups, seeds: u64, verbose: bool) -> u8 {
+    let results = each(base.seed, seeds, |seed| {
+        let run = Groups { seed, ..base.clone() };
+        (run.swarm(), catch(|| run.run()))
+    });
+    let (mut codes, mut faults, mut slowest) = ([0u64; 4], FaultCounts::default(), Duration::ZERO);
+    let (mut figures, mut time, mut lost, mut operator) =
+        (Figures::default(), Duration::ZERO, (0, 0), 0);
+    for (seed, (swarm, result)) in &results {
+        match result {
+            Ok(report) => {
+                codes[0] += 1;
+                faults.add(&report.faults);
+                figures.add(&report.figures);
+                time += report.time;
+                slowest = slowest.max(report.served);
+                operator += u64::from(report.operator);
+                lost = (lost.0 + report.lost, lost.1 + u64::from(report.lost > 0));
+                if verbose {
+                    println!("seed {seed}: {report}");
+                }
+            }
+            Err(failure) => {
+                codes[usize::from(failure.exit_code())] += 1;
+                println!("seed {seed}: {failure} [{swarm}]");
+                println!(
+                    "    replay: cargo run --release -p mosaik-sim -- --trace groups --seed {seed} --for {}{}",
+                    base.faults.as_secs(),
+                    if base.strict { " --strict" } else { "" },
+                );
+            }
+        }
+    }
+    let [well, crashes, safety, liveness] = codes;
+    println!("{seeds} seeds: {well} well, {crashes} crash, {safety} safety, {liveness} liveness");
+    println!("{:.1} simulated hours, {figures}", time.as_secs_f64() / 3600.0);
+    println!("faults: {faults}");
+    println!("slowest to serve after calm {slowest:?}; operators were needed {operator} times");
+    println!("lost = 0; {} commands of {} seeds were superseded: one voter, no disk", lost.0, lost.1);
     (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
 }
 

@@ -3,6 +3,7 @@
 pub mod cuts;
 mod discovery;
 mod faults;
+pub mod groups;
 pub mod mutants;
 pub mod single;
 mod streams;

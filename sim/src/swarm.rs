@@ -182,15 +182,15 @@ impl fmt::Display for Swarm {
     }
 }
 
-fn millis(rng: &mut Rng, least: u64, most: u64) -> Duration {
+pub(crate) fn millis(rng: &mut Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(least + rng.below(most - least + 1))
 }
 
-fn cut(paths: Vec<(HostId, HostId)>, time: Duration) -> Vec<(Duration, Fault)> {
+pub(crate) fn cut(paths: Vec<(HostId, HostId)>, time: Duration) -> Vec<(Duration, Fault)> {
     vec![(Duration::ZERO, Fault::Cut(paths.clone())), (time, Fault::Mend(paths))]
 }
 
-fn one_way(from: &[HostId], to: &[HostId]) -> Vec<(HostId, HostId)> {
+pub(crate) fn one_way(from: &[HostId], to: &[HostId]) -> Vec<(HostId, HostId)> {
     from.iter().flat_map(|a| to.iter().map(|b| (*a, *b))).collect()
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn both_ways(a: &[HostId], b: &[HostId]) -> Vec<(HostId, HostId)> {
     [one_way(a, b), one_way(b, a)].concat()
 }
 
-fn parts(rng: &mut Rng, hosts: &[HostId]) -> (Vec<HostId>, Vec<HostId>) {
+pub(crate) fn parts(rng: &mut Rng, hosts: &[HostId]) -> (Vec<HostId>, Vec<HostId>) {
     let mut hosts = hosts.to_vec();
     rng.shuffle(&mut hosts);
     let at = 1 + rng.below(hosts.len() as u64 - 1) as usize;

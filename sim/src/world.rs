@@ -2,6 +2,7 @@
 
 mod execute;
 mod faults;
+mod groups;
 mod hostile;
 mod process;
 mod views;
@@ -13,14 +14,14 @@ use mosaik_proto::{
     core::Core as _,
     crypto::SecretKey,
     discovery::Draft,
-    ids::{ConsumerId, ProducerId, StreamId},
+    ids::{ConsumerId, GroupId, ProducerId, StreamId},
     node::{Action, Event},
     rng::Rng,
     time::Instant,
 };
 
 use self::execute::Book;
-pub use self::faults::Fault;
+pub use self::faults::{DiskFault, Fault};
 use crate::{
     checkers::Checkers,
     host::{ConsumerSpec, Host, NodeSpec, ProducerSpec, Running},
@@ -55,6 +56,9 @@ enum Task {
     Thaw(Process),
     Produce(Process, ProducerId),
     Consume(Process, ConsumerId),
+    Disk(Process, GroupId),
+    Machine(Process, GroupId),
+    Clients(Process, GroupId),
     Hostile(Process),
     Fault(Fault),
 }
@@ -80,6 +84,8 @@ pub struct World {
     out: Outbox<Action>,
     traps: Vec<Trap>,
     failure: Option<Failure>,
+    /// The last value that a client of a group wrote, or the last name of a command.
+    values: u64,
     steps: u64,
     steps_at_once: u64,
     /// The present second of the world, and the steps in it.
@@ -104,6 +110,7 @@ impl World {
             out: Outbox::new(),
             traps: Vec::new(),
             failure: None,
+            values: 0,
             steps: 0,
             steps_at_once: 0,
             second: (0, 0),
@@ -235,6 +242,9 @@ impl World {
             Task::Thaw(process) => self.on_thaw(process),
             Task::Produce(process, producer) => self.on_produce(process, producer),
             Task::Consume(process, consumer) => self.on_consume(process, consumer),
+            Task::Disk(process, group) => self.on_disk(process, group),
+            Task::Machine(process, group) => self.on_machine(process, group),
+            Task::Clients(process, group) => self.on_clients(process, group),
             Task::Hostile(process) => self.on_hostile(process),
             Task::Fault(fault) => self.inject(fault),
         }
@@ -327,11 +337,16 @@ impl World {
         let mut out = mem::take(&mut self.out);
         running.node.handle(host.clock.read(self.now), event, &mut out);
         self.check(checked);
+        self.checkers.groups.step(process, out.iter());
         for action in out.drain() {
             self.trace.action(self.now, process.host, &action);
             let checked = self.checkers.action(self.now, process, &action);
             self.check(checked);
             self.execute(process, action);
+            if self.running(process).is_none() {
+                // It died in the middle of the step.
+                break;
+            }
         }
         self.out = out;
         self.arm(process);

@@ -35,6 +35,13 @@ impl State {
                 let wakers: Vec<Waker> = std::mem::take(&mut host.wakers);
                 self.wakes.extend(wakers);
             }
+            // Machines, stores and parts in groups belong to programs here.
+            Fault::CrashAtWrite(..)
+            | Fault::Disk(..)
+            | Fault::SlowMachine(..)
+            | Fault::Leave(_)
+            | Fault::Join(_)
+            | Fault::Transfer(_) => {}
             Fault::Crash(_) | Fault::Start(_) | Fault::EarlyTimeout(_) | Fault::Calm => {}
         }
     }

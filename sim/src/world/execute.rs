@@ -16,7 +16,10 @@ use mosaik_proto::{
 };
 
 use super::{Task, World};
-use crate::net::{HostId, Process};
+use crate::{
+    disk::Disk,
+    net::{HostId, Process},
+};
 
 /// How long an address book takes to answer.
 const BOOK_DELAY: Duration = Duration::from_millis(50);
@@ -54,6 +57,7 @@ impl World {
             }
             Action::Seek => self.seek(process),
             Action::Stopped => self.stopped(process),
+            Action::Group { group, output } => self.execute_group(process, group, output),
             other => self.tell_application(process, other),
         }
     }
@@ -120,6 +124,7 @@ impl World {
         let host = &mut self.hosts[process.host.0];
         let network = host.spec.network;
         host.running = None;
+        host.disks.values_mut().filter(|disk| disk.is_open()).for_each(Disk::close);
         if let Some(listed) = self.book.listed.get_mut(&network) {
             listed.remove(&process.host);
         }

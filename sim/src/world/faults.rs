@@ -5,7 +5,10 @@ use std::{mem, time::Duration};
 use mosaik_proto::node::Event;
 
 use super::{Task, World};
-use crate::net::HostId;
+use crate::{
+    disk::{Disk, DiskError, Habits, Part},
+    net::HostId,
+};
 
 /// Something that goes wrong, or is put right.
 #[derive(Clone, Debug)]
@@ -32,10 +35,43 @@ pub enum Fault {
     Loss(u32),
     /// Dials that fail at once, per million, from now on.
     DialFailures(u32),
+    /// A process dies when its groups ask for so many writes more: before the last of them reaches the
+    /// disk, or right behind it.
+    CrashAtWrite(HostId, u32, bool),
+    /// Something happens to the disks of a host.
+    Disk(HostId, DiskFault),
+    /// The machines of a host begin nothing for this long.
+    SlowMachine(HostId, Duration),
+    /// A host leaves its groups.
+    Leave(HostId),
+    /// It takes part again.
+    Join(HostId),
+    /// The groups of a host are asked to let somebody else lead.
+    Transfer(HostId),
     /// A timeout that is not due.
     EarlyTimeout(HostId),
-    /// All paths work, nothing is lost, every host runs, consumers hurry.
+    /// All paths work, nothing is lost, every host runs with a disk that works, machines and consumers
+    /// hurry.
     Calm,
+}
+
+/// What can happen to the disks of a host.
+#[derive(Clone, Copy, Debug)]
+pub enum DiskFault {
+    /// Every write fails from now on.
+    Fail(DiskError),
+    /// It works again.
+    Mend,
+    /// A bit changes; noticed at the next start.
+    Flip(Part),
+    /// The directory is deleted; noticed at the next start.
+    Delete,
+    /// Somebody makes a copy.
+    Copy,
+    /// Somebody restores the copy, if nobody uses the directory.
+    Restore,
+    /// It is slow, stalls, and reports in any order, or not.
+    Habits(Habits),
 }
 
 impl World {
@@ -58,11 +94,20 @@ impl World {
             Fault::Pause(host, time) => self.pause(host, time),
             Fault::Loss(ppm) => self.net.options.loss_ppm = ppm,
             Fault::DialFailures(ppm) => self.net.options.dial_failure_ppm = ppm,
+            Fault::CrashAtWrite(host, writes, before) => {
+                self.hosts[host.0].dies_at_write = Some((writes.max(1), before));
+            }
+            Fault::Disk(host, fault) => self.disk_fault(host, fault),
+            Fault::SlowMachine(host, time) => self.slow_machine(host, time),
+            Fault::Leave(host) => self.leave_groups(host),
+            Fault::Join(host) => self.join_groups(host),
+            Fault::Transfer(host) => self.transfer(host),
             Fault::EarlyTimeout(host) => self.feed(self.hosts[host.0].process(), Event::Timeout),
             Fault::Calm => {
                 self.net.options.loss_ppm = 0;
                 self.net.options.dial_failure_ppm = 0;
                 self.net.mend_all(self.now);
+                (0..self.hosts.len()).for_each(|host| self.calm_groups(HostId(host)));
                 (0..self.hosts.len()).for_each(|host| self.revive(HostId(host)));
                 let running = self.hosts.iter_mut().filter_map(|host| host.running.as_mut());
                 for app in running.flat_map(|running| running.consumers.values_mut()) {
@@ -95,6 +140,8 @@ impl World {
         let this = &mut self.hosts[host.0];
         let process = this.process();
         if this.running.take().is_some() {
+            this.disks.values_mut().filter(|disk| disk.is_open()).for_each(Disk::crash);
+            this.dies_at_write = None;
             self.net.die(self.now, host);
             self.checkers.ended(process);
         }

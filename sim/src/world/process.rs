@@ -47,6 +47,7 @@ impl World {
         self.feed(process, first);
         producers.into_iter().for_each(|spec| self.open_producer(id, spec));
         consumers.into_iter().for_each(|spec| self.open_consumer(id, spec));
+        self.join_groups(id);
     }
 
     pub(super) fn open_producer(&mut self, id: HostId, spec: ProducerSpec) {

@@ -1,0 +1,113 @@
+//! One part in a group: what it hands to its machine, and what it says of itself.
+
+use mosaik_proto::{
+    groups::{Applying, Index, Status},
+    raft::{Lineage, LogIndex, Snapshot, Stored, Term},
+};
+
+/// What is known of one part.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) durable: bool,
+    lineage: Option<Lineage>,
+    /// The lineage that this step ends with, if it says so.
+    next_lineage: Option<Option<Lineage>>,
+    /// A reset of the machine is still to come in this step.
+    resets: u32,
+    /// The last command and entry that were handed over.
+    handed: (Index, LogIndex),
+    committed: Index,
+    term: Term,
+}
+
+impl Member {
+    pub(super) const fn new(durable: bool) -> Self {
+        Self {
+            durable,
+            lineage: None,
+            next_lineage: None,
+            resets: 0,
+            handed: (Index::ZERO, LogIndex(0)),
+            committed: Index::ZERO,
+            term: Term(0),
+        }
+    }
+
+    pub(super) const fn lineage(&self) -> Option<Lineage> {
+        self.lineage
+    }
+
+    // --- a step, before anything of it is done -----------------------------------------------
+
+    pub(super) const fn will_be(&mut self, lineage: Option<Lineage>) {
+        self.next_lineage = Some(lineage);
+    }
+
+    pub(super) const fn will_reset(&mut self) {
+        self.resets += 1;
+    }
+
+    // --- one by one --------------------------------------------------------------------------
+
+    pub(super) fn loaded(&mut self, stored: &Stored) {
+        let Snapshot { lineage, last, commands, .. } = &stored.base;
+        self.lineage = Some(*lineage).filter(|lineage| *lineage != Lineage::default());
+        self.handed = (Index(*commands), last.index);
+        (self.committed, self.term) = (Index::ZERO, Term(0));
+    }
+
+    /// Commands are handed over; in which lineage.
+    pub(super) fn apply(&mut self, applying: &Applying) -> Result<Lineage, String> {
+        // Behind the last reset of a step is the lineage that it ends with.
+        if self.resets == 0
+            && let Some(next) = self.next_lineage.filter(|next| *next != self.lineage)
+        {
+            self.turn(next);
+        }
+        let (index, entry) = self.handed;
+        if applying.first != index.next() || applying.entry <= entry {
+            return Err(format!(
+                "{:?} at {:?} is handed over behind {index} at {entry:?}",
+                applying.first, applying.entry
+            ));
+        }
+        self.handed = (Index(index.0 + u64::from(applying.count)), applying.through());
+        self.lineage.ok_or_else(|| "a command is applied outside of a lineage".to_owned())
+    }
+
+    pub(super) fn install(&mut self, snapshot: &Snapshot) {
+        self.turn(Some(snapshot.lineage));
+        self.handed = (Index(snapshot.commands), snapshot.last.index);
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.resets = self.resets.saturating_sub(1);
+        self.handed = (Index::ZERO, LogIndex(0));
+        if self.resets == 0
+            && let Some(next) = self.next_lineage
+        {
+            self.turn(next);
+        }
+    }
+
+    pub(super) fn status(&mut self, status: &Status) -> Result<(), String> {
+        self.next_lineage = None;
+        self.turn(status.lineage);
+        if status.term < self.term {
+            return Err(format!("its term goes back from {:?} to {:?}", self.term, status.term));
+        }
+        if status.committed < self.committed {
+            let (before, after) = (self.committed, status.committed);
+            return Err(format!("what is committed goes back from {before} to {after}"));
+        }
+        (self.term, self.committed) = (status.term, status.committed);
+        Ok(())
+    }
+
+    fn turn(&mut self, lineage: Option<Lineage>) {
+        if self.lineage != lineage {
+            self.lineage = lineage;
+            (self.committed, self.term) = (Index::ZERO, Term(0));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a group hands to its machine, one after the other.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use mosaik_proto::{
+    Digest,
+    groups::{Applying, Outcome},
+    raft::{Lineage, Snapshot},
+};
+
+/// Something for the machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Job {
+    /// Apply commands of this lineage.
+    Apply(Lineage, Applying),
+    /// Tell clients.
+    Outcome { first: u64, count: u32, outcome: Outcome },
+    /// Serve a read.
+    Read(u64),
+    /// Freeze the machine.
+    Freeze(Box<Snapshot>, Bytes),
+    /// Replace it by what was fetched.
+    Install { snapshot: Box<Snapshot>, bytes: u64, digest: Digest },
+    /// Begin anew.
+    Reset,
+}
+
+impl Job {
+    /// Only these take time.
+    pub(crate) const fn takes_time(&self) -> bool {
+        matches!(self, Self::Apply(..) | Self::Freeze(..) | Self::Install { .. })
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Apply(_, applying) => applying.data.len(),
+            Self::Outcome { .. }
+            | Self::Read(_)
+            | Self::Freeze(..)
+            | Self::Install { .. }
+            | Self::Reset => 0,
+        }
+    }
+}
+
+/// The queue in front of a machine.
+#[derive(Debug, Default)]
+pub(crate) struct Executor {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    /// The first job is under way.
+    pub(crate) busy: bool,
+    /// The first job is done but for the store's word.
+    pub(crate) staging: bool,
+}
+
+impl Executor {
+    pub(crate) fn push(&mut self, job: Job) {
+        self.bytes += job.bytes();
+        self.jobs.push_back(job);
+    }
+
+    pub(crate) fn first(&self) -> Option<&Job> {
+        self.jobs.front()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        self.bytes -= job.bytes();
+        Some(job)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Bytes of commands that wait.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

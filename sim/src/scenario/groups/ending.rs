@@ -1,0 +1,130 @@
+//! Behind the faults: the group serves again, and nothing is lost.
+
+use mosaik_proto::{groups::Input, ids::GroupId, raft::Lineage, time::Instant};
+
+use super::{FRESH, SERVES, writers};
+use crate::{
+    checkers::groups::Judged,
+    host::Op,
+    verdict::Failure,
+    world::World,
+};
+
+/// What came out.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) served: Instant,
+    pub(super) judged: Judged,
+    pub(super) lost: u64,
+    pub(super) operator: bool,
+}
+
+pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End, Failure> {
+    let operator = end_conflicts(world, group)?;
+    let limit = world.now() + SERVES;
+    let served = world.run_until_holds(limit, |world| online(world, group))?;
+    fresh(world, group)?;
+    world.stop_clients();
+    let limit = world.now() + FRESH;
+    world.run_until_holds(limit, |world| {
+        world.group_serves(group)?;
+        match world.clients_waiting(group) {
+            0 => Ok(()),
+            waiting => Err(format!("{waiting} clients have no answer")),
+        }
+    })?;
+    world.nothing_is_lost(group).map_err(Failure::Safety)?;
+    let lineage = lineage(world, group).ok_or_else(|| Failure::safety("no history is left"))?;
+    let lost = lost(world, lineage, operator)?;
+    if strict && lost > 0 {
+        return Err(Failure::Safety(format!("{lost} commands are lost, with an excuse")));
+    }
+    let judged = if forked(world, group) {
+        Judged::default()
+    } else {
+        world.checkers().groups.history.judge(group, lineage).map_err(Failure::Safety)?
+    };
+    Ok(End { served, judged, lost, operator })
+}
+
+/// Everybody is online; machines may still be on their way, since clients go on.
+fn online(world: &World, group: GroupId) -> Result<(), String> {
+    let mut lineage = None;
+    for host in world.hosts().filter(|host| world.is_running(*host)) {
+        let status = world.group_status(host, group);
+        let status = status.ok_or_else(|| format!("{host} takes no part"))?;
+        if !status.online {
+            return Err(format!("{host} is not online: {:?}", status.blocked));
+        }
+        if *lineage.get_or_insert(status.lineage) != status.lineage {
+            return Err(format!("{host} has another history"));
+        }
+    }
+    Ok(())
+}
+
+/// Every member executes a command, which comes into force.
+fn fresh(world: &mut World, group: GroupId) -> Result<(), Failure> {
+    let limit = world.now() + FRESH;
+    let mut commands = Vec::new();
+    for host in writers(world, group) {
+        let command = world.execute_command(host, group, 0, Op::Put(u64::MAX - host.0 as u64));
+        let command = command.ok_or_else(|| Failure::Liveness(format!("{host} takes nothing")))?;
+        commands.push(command);
+    }
+    world.run_until_holds(limit, |world| {
+        for host in world.hosts().filter(|host| world.is_running(*host)) {
+            if let Some(missing) = commands.iter().find(|one| !world.group_has(host, group, **one)) {
+                return Err(format!("{host} has not applied the fresh command {missing}"));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn lineage(world: &World, group: GroupId) -> Option<Lineage> {
+    world.hosts().find_map(|host| world.group_status(host, group)?.lineage)
+}
+
+fn forked(world: &World, group: GroupId) -> bool {
+    let of = |host| world.group_status(host, group).and_then(|status| status.forked_from);
+    world.hosts().any(|host| of(host).is_some())
+}
+
+/// Commands that clients were told are in force, in histories that are not there any more. That is
+/// excused if such a history never had a second voter, nor a disk (decisions §4, Rivals).
+fn lost(world: &World, lineage: Lineage, excused: bool) -> Result<u64, Failure> {
+    let checkers = &world.checkers().groups;
+    let mut lost = 0;
+    for other in checkers.lineages().into_iter().filter(|other| *other != lineage) {
+        let commands = checkers.in_force(other).count() as u64;
+        let alone = !checkers.had_second_voter(other) && !checkers.has_disk(other);
+        if !alone && !excused {
+            let what = format!("{commands} commands of {other:?} are lost: it had more than one voter, or a disk");
+            return Err(Failure::Safety(what));
+        }
+        lost += commands;
+    }
+    Ok(lost)
+}
+
+/// An operator names the history that stays: the one with the most commands in force.
+fn end_conflicts(world: &mut World, group: GroupId) -> Result<bool, Failure> {
+    world.run_for(SERVES / 4)?;
+    let conflicts = world.checkers().groups.conflicts().clone();
+    if conflicts.is_empty() {
+        return Ok(false);
+    }
+    let present: Vec<Lineage> =
+        world.hosts().filter_map(|host| world.group_status(host, group)?.lineage).collect();
+    let commands = |of: &Lineage| world.checkers().groups.in_force(*of).count();
+    let Some(stays) = present.iter().copied().max_by_key(commands) else { return Ok(false) };
+    for host in world.hosts().collect::<Vec<_>>() {
+        let of = world.group_status(host, group).and_then(|status| status.lineage);
+        if of.is_some_and(|of| of != stays) {
+            world.ask_group(host, group, |request| Input::Yield { request, to: stays });
+        }
+    }
+    Ok(true)
+}
