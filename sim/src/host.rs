@@ -17,8 +17,8 @@ use mosaik_proto::{
 };
 
 pub(crate) use self::apps::{ConsumerApp, ProducerApp};
-pub(crate) use self::group::{Command, Frozen, GroupApp, Job, Machine, Waiting, Wish, fault};
 pub use self::apps::{ConsumerSpec, ProducerSpec};
+pub(crate) use self::group::{Command, Frozen, GroupApp, Job, Machine, Waiting, Wish, fault};
 pub use self::group::{GroupSpec, Op};
 use crate::{
     clock::Clock,

@@ -376,7 +376,10 @@ fn groups(base: &Groups, seeds: u64, verbose: bool) -> u8 {
     println!("{:.1} simulated hours, {figures}", time.as_secs_f64() / 3600.0);
     println!("faults: {faults}");
     println!("slowest to serve after calm {slowest:?}; operators were needed {operator} times");
-    println!("lost = 0; {} commands of {} seeds were superseded: one voter, no disk", lost.0, lost.1);
+    println!(
+        "lost = 0; {} commands of {} seeds were superseded: one voter, no disk",
+        lost.0, lost.1
+    );
     (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
 }
 

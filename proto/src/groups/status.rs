@@ -32,6 +32,9 @@ impl Published {
 impl Group {
     /// GRP-27: publishes what changed: positions at most once per heartbeat, everything else at once.
     pub(super) fn publish(&mut self, cx: &mut Cx<'_>) {
+        if self.closed {
+            return;
+        }
         let now = cx.now();
         let log = self.end_of_log();
         if log != self.published.log {

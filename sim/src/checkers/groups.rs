@@ -121,11 +121,7 @@ impl Groups {
     }
 
     /// Looks at all that a step of a process asks for, before any of it is done.
-    pub(crate) fn step<'a>(
-        &mut self,
-        process: Process,
-        actions: impl Iterator<Item = &'a Action>,
-    ) {
+    pub(crate) fn step<'a>(&mut self, process: Process, actions: impl Iterator<Item = &'a Action>) {
         for action in actions {
             let Action::Group { group, output } = action else { continue };
             let Some(member) = self.members.get_mut(&(process, *group)) else { continue };

@@ -14,12 +14,12 @@ use mosaik_proto::{
     time::Instant,
 };
 
+pub use self::machine::Op;
 pub(crate) use self::{
     clients::{Clients, Waiting, Wish},
     executor::{Executor, Job},
     machine::{Command, Machine},
 };
-pub use self::machine::Op;
 use crate::disk::{DiskError, Habits};
 
 /// A host's part in a group.

@@ -249,10 +249,8 @@ impl World {
         let input = match report {
             Report::Loaded(Ok(loaded)) => {
                 let stored = loaded.stored;
-                app.frozen = loaded.snapshot.map(|bytes| Frozen {
-                    snapshot: stored.base.clone(),
-                    bytes,
-                });
+                app.frozen =
+                    loaded.snapshot.map(|bytes| Frozen { snapshot: stored.base.clone(), bytes });
                 let machine = app.frozen.as_ref().map(Frozen::machine);
                 app.machine = machine.flatten().unwrap_or_default();
                 let snapshot = app.frozen.as_ref().map(|frozen| FrozenHead {
@@ -276,7 +274,6 @@ impl World {
         };
         self.feed_group(process, group, input);
     }
-
 }
 
 /// A chunk of the snapshot that ends at an entry.

@@ -88,12 +88,7 @@ impl Lineages {
         Ok(())
     }
 
-    pub(super) fn machine(
-        &mut self,
-        of: Lineage,
-        at: Index,
-        digest: Digest,
-    ) -> Result<(), String> {
+    pub(super) fn machine(&mut self, of: Lineage, at: Index, digest: Digest) -> Result<(), String> {
         match self.all.entry(of).or_default().machines.insert(at, digest) {
             Some(before) if before != digest => Err(format!("{of:?}: machines differ at {at}")),
             _ => Ok(()),

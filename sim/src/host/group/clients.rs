@@ -73,8 +73,12 @@ impl Clients {
 
     /// The clients that have thought enough; they count as busy from now on.
     pub(crate) fn ready(&mut self, now: Instant) -> Vec<u64> {
-        let ready: Vec<u64> =
-            self.idle.iter().filter(|(_, until)| **until <= now).map(|(client, _)| *client).collect();
+        let ready: Vec<u64> = self
+            .idle
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(client, _)| *client)
+            .collect();
         self.idle.retain(|_, until| *until > now);
         ready
     }
@@ -91,13 +95,16 @@ impl Clients {
         if self.rng.chance(self.reads) {
             return Wish::Read(key);
         }
-        Wish::Write(key, if self.rng.chance(250_000) {
-            // Among the last values: sometimes the right one.
-            let expected = fresh.checked_sub(1 + self.rng.below(4));
-            Op::Cas(expected, fresh)
-        } else {
-            Op::Put(fresh)
-        })
+        Wish::Write(
+            key,
+            if self.rng.chance(250_000) {
+                // Among the last values: sometimes the right one.
+                let expected = fresh.checked_sub(1 + self.rng.below(4));
+                Op::Cas(expected, fresh)
+            } else {
+                Op::Put(fresh)
+            },
+        )
     }
 
     /// The machine of this node applied a command, of whomever.

@@ -3,12 +3,7 @@
 use mosaik_proto::{groups::Input, ids::GroupId, raft::Lineage, time::Instant};
 
 use super::{FRESH, SERVES, writers};
-use crate::{
-    checkers::groups::Judged,
-    host::Op,
-    verdict::Failure,
-    world::World,
-};
+use crate::{checkers::groups::Judged, host::Op, verdict::Failure, world::World};
 
 /// What came out.
 #[derive(Debug)]
@@ -74,7 +69,8 @@ fn fresh(world: &mut World, group: GroupId) -> Result<(), Failure> {
     }
     world.run_until_holds(limit, |world| {
         for host in world.hosts().filter(|host| world.is_running(*host)) {
-            if let Some(missing) = commands.iter().find(|one| !world.group_has(host, group, **one)) {
+            if let Some(missing) = commands.iter().find(|one| !world.group_has(host, group, **one))
+            {
                 return Err(format!("{host} has not applied the fresh command {missing}"));
             }
         }
@@ -101,7 +97,9 @@ fn lost(world: &World, lineage: Lineage, excused: bool) -> Result<u64, Failure> 
         let commands = checkers.in_force(other).count() as u64;
         let alone = !checkers.had_second_voter(other) && !checkers.has_disk(other);
         if !alone && !excused {
-            let what = format!("{commands} commands of {other:?} are lost: it had more than one voter, or a disk");
+            let what = format!(
+                "{commands} commands of {other:?} are lost: it had more than one voter, or a disk"
+            );
             return Err(Failure::Safety(what));
         }
         lost += commands;

@@ -2,13 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use mosaik_proto::{
-    groups::Status,
-    ids::GroupId,
-    raft::Role,
-    rng::Rng,
-    time::Instant,
-};
+use mosaik_proto::{groups::Status, ids::GroupId, raft::Role, rng::Rng, time::Instant};
 
 use super::{config::habits, pick};
 use crate::{
@@ -23,7 +17,6 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident),* $(,)?) => {
         /// The kinds of faults of one run. Half of them are off in each seed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(clippy::struct_excessive_bools, reason = "one switch per kind is the point")]
         pub struct GroupSwarm {
             $($(#[$doc])* pub $kind: bool),*
         }
@@ -102,8 +95,7 @@ impl FaultCounts {
 
 impl fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts: Vec<_> =
-            self.0.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let counts: Vec<_> = self.0.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         f.write_str(&counts.join(", "))
     }
 }
@@ -170,7 +162,10 @@ impl GroupSwarm {
             }
             3 if self.writes && world.has_store(host, group) => {
                 let write = Fault::CrashAtWrite(host, 1 + rng.below(6) as u32, rng.chance(500_000));
-                ("crash at a write", vec![(now, write), (millis(rng, 500, 6_000), Fault::Start(host))])
+                (
+                    "crash at a write",
+                    vec![(now, write), (millis(rng, 500, 6_000), Fault::Start(host))],
+                )
             }
             4 if self.departures
                 && (world.has_store(host, group) || may_lose(world, group, host)) =>
@@ -183,7 +178,9 @@ impl GroupSwarm {
                 ("leave", vec![(now, Fault::Leave(host)), join])
             }
             6 if self.resets => ("reset", vec![(now, Fault::Reset(host, other))]),
-            7 if self.freezes => ("freeze", vec![(now, Fault::Freeze(host, millis(rng, 50, 1_500)))]),
+            7 if self.freezes => {
+                ("freeze", vec![(now, Fault::Freeze(host, millis(rng, 50, 1_500)))])
+            }
             8 if self.stores && world.has_store(host, group) && may_lose(world, group, host) => {
                 lose_store(rng, host)
             }
@@ -215,9 +212,10 @@ fn lose_store(rng: &mut Rng, host: HostId) -> (&'static str, Chain) {
             ("disk fails", vec![disk(DiskFault::Fail(error)), mend])
         }
         1 => ("flipped bit", [vec![disk(DiskFault::Flip(Part::Log))], restart.to_vec()].concat()),
-        2 => {
-            ("flipped bit", [vec![disk(DiskFault::Flip(Part::Snapshot))], restart.to_vec()].concat())
-        }
+        2 => (
+            "flipped bit",
+            [vec![disk(DiskFault::Flip(Part::Snapshot))], restart.to_vec()].concat(),
+        ),
         _ => ("deleted store", [vec![disk(DiskFault::Delete)], restart.to_vec()].concat()),
     }
 }

@@ -90,7 +90,13 @@ impl World {
     }
 
     /// One command executed by hand, as by one more client; its name, or `None` without room.
-    pub fn execute_command(&mut self, host: HostId, group: GroupId, key: u8, op: Op) -> Option<u64> {
+    pub fn execute_command(
+        &mut self,
+        host: HostId,
+        group: GroupId,
+        key: u8,
+        op: Op,
+    ) -> Option<u64> {
         let process = self.hosts[host.0].process();
         let bytes = self.write(process, group, u64::MAX, (key, op))?;
         let mut data = BytesMut::new();

@@ -22,7 +22,7 @@ impl World {
         let Some(app) = self.group(process, group) else { return };
         app.executor.push(job);
         let (jobs, bytes) = (app.executor.len(), app.executor.bytes());
-        if bytes > limits::APPLY_BYTES as usize + limits::COMMANDS_BYTES as usize {
+        if bytes > limits::APPLY_BYTES + limits::COMMANDS_BYTES as usize {
             let what = format_args!("{}: {jobs} jobs with {bytes} B wait", process.host);
             return self.fail(Failure::safety(what));
         }
@@ -63,7 +63,9 @@ impl World {
     fn do_job(&mut self, process: Process, group: GroupId) {
         let Some(app) = self.group(process, group) else { return };
         match app.executor.first().cloned() {
-            Some(Job::Freeze(snapshot, head)) => self.freeze_machine(process, group, *snapshot, &head),
+            Some(Job::Freeze(snapshot, head)) => {
+                self.freeze_machine(process, group, *snapshot, &head)
+            }
             Some(Job::Install { snapshot, bytes, digest }) => {
                 let Some((begun, fetched)) = app.fetched.take() else {
                     return self.installed(process, group, Err((*snapshot, InstallFault::Digest)));
@@ -125,7 +127,13 @@ impl World {
         self.feed_group(process, group, Input::Applied(applying.through()));
     }
 
-    fn freeze_machine(&mut self, process: Process, group: GroupId, snapshot: Snapshot, head: &[u8]) {
+    fn freeze_machine(
+        &mut self,
+        process: Process,
+        group: GroupId,
+        snapshot: Snapshot,
+        head: &[u8],
+    ) {
         let Some(app) = self.group(process, group) else { return };
         let mut bytes = BytesMut::from(head);
         bytes.extend_from_slice(&app.machine.encode());
@@ -150,7 +158,12 @@ impl World {
         self.submit(process, group, DiskTask::FinishSnapshot);
     }
 
-    pub(super) fn on_staged(&mut self, process: Process, group: GroupId, result: Result<(), String>) {
+    pub(super) fn on_staged(
+        &mut self,
+        process: Process,
+        group: GroupId,
+        result: Result<(), String>,
+    ) {
         let Some(app) = self.group(process, group) else { return };
         let Some(frozen) = app.staging.take() else { return };
         app.executor.staging = false;
@@ -158,11 +171,7 @@ impl World {
         if installs {
             let result = result.map_err(InstallFault::Refused);
             let snapshot = frozen.snapshot.clone();
-            self.installed(
-                process,
-                group,
-                result.map(|()| frozen).map_err(|why| (snapshot, why)),
-            );
+            self.installed(process, group, result.map(|()| frozen).map_err(|why| (snapshot, why)));
             return self.run_machine(process, group);
         }
         app.executor.pop();
