@@ -65,15 +65,12 @@ mod config;
 mod context;
 #[allow(dead_code, reason = "until groups are wired")]
 mod control;
-#[allow(dead_code, reason = "until groups are wired")]
 mod digests;
-#[allow(dead_code, reason = "until groups are wired")]
 mod fetch;
 #[allow(dead_code, reason = "being wired")]
 mod frames;
 mod gate;
 mod group;
-#[allow(dead_code, reason = "until groups are wired")]
 mod head;
 mod index;
 #[allow(dead_code, reason = "until groups are wired")]
@@ -88,14 +85,13 @@ mod reads;
 mod recovery;
 #[cfg(test)]
 mod schedules;
-#[allow(dead_code, reason = "until groups are wired")]
 mod serving;
 #[allow(dead_code, reason = "until groups are wired")]
 mod sessions;
 mod snapshot_digest;
-#[allow(dead_code, reason = "until groups are wired")]
 mod snapshots;
 mod standing;
+mod state_sync;
 mod status;
 mod vocabulary;
 

@@ -184,12 +184,13 @@ pub const READS: usize = 16 * 1024;
 
 // --- snapshots --------------------------------------------------------------------------------
 
-/// Bytes of entries behind the last snapshot at which the leader asks for another.
+/// Bytes of entries behind the last snapshot at which the leader asks for another, unless the group
+/// says otherwise.
 pub const SNAPSHOT_AFTER_BYTES: u64 = 32 * 1024 * 1024;
-/// The same while a member fetches the present one: a new one would make it begin anew.
-pub const SNAPSHOT_AFTER_BYTES_MOST: u64 = 128 * 1024 * 1024;
+/// So many times as much while a member fetches the present one: a new one would make it begin anew.
+pub const SNAPSHOT_PATIENCE: u64 = 4;
 /// Bytes of entries that a snapshot covers and that are kept nevertheless, for members that are only
-/// a little behind.
+/// a little behind, unless the group says otherwise.
 pub const LOG_TAIL_BYTES: u64 = 4 * 1024 * 1024;
 /// This core's part of a snapshot: the sessions.
 pub const SNAPSHOT_HEAD_BYTES: usize = 64 * 1024 * 1024;

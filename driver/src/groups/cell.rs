@@ -238,7 +238,8 @@ impl GroupCell {
                 why: mosaik_proto::groups::InstallFault::Refused("no snapshots".into()),
             }),
             Output::Reset => self.jobs.push(Job::Reset),
-            Output::Compact(_)
+            Output::TakeDigest(_)
+            | Output::Compact(_)
             | Output::FetchBegin { .. }
             | Output::FetchChunk(_)
             | Output::FetchCancel => {}

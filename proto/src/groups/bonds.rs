@@ -1,5 +1,7 @@
 //! Whom this member is bonded with: finding them, proof, announcements, channels.
 
+mod further;
+
 use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
@@ -38,6 +40,9 @@ pub(super) enum BondEvent {
     Progress { peer: PeerId, class: Class },
     /// The transport took bytes: there may be room again.
     Drained { peer: PeerId, class: Class },
+    /// A further channel ended, and what was under way on it is lost. Who opened it opens another when
+    /// it has something to say.
+    Closed { peer: PeerId, class: Class, accepted: bool },
 }
 
 /// A peer that is or may be a member.
@@ -343,29 +348,6 @@ impl Bonds {
         Ok(())
     }
 
-    /// GRP-07: a further channel, of somebody with whom we are bonded on the same link.
-    fn on_further(
-        &mut self,
-        peer: PeerId,
-        (channel, reader): (ChannelId, FrameReader),
-        class: Class,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Refusal> {
-        let bond = self.bond_mut(&peer);
-        // Who opens one has taken our announcement, even if its READY comes later.
-        let Some(bond) = bond.filter(|bond| bond.phase != Phase::Opening) else {
-            return Err(CloseCode::GROUP_NOT_FOUND);
-        };
-        let slot = bond.slot(Which { class, accepted: true });
-        let before = slot.and_then(|slot| slot.replace(Lane::new(channel, reader)));
-        cx.shared.routes.insert(channel, Route::Bond(self.group, peer));
-        if let Some(before) = before {
-            cx.close(before.channel, CloseCode::DUPLICATE);
-        }
-        self.raise(peer, cx);
-        Ok(())
-    }
-
     /// The bond is up, if it was not yet.
     fn raise(&mut self, peer: PeerId, cx: &mut Cx<'_>) {
         let Some(bond) = self.bond_mut(&peer) else {
@@ -506,27 +488,6 @@ impl Bonds {
         Ok(())
     }
 
-    /// Whether a further channel can take a frame; opens it if it is ours to open.
-    fn has_room(&mut self, peer: &PeerId, which: Which, cx: &mut Cx<'_>) -> bool {
-        let group = self.group;
-        let Some(bond) = self.bond_mut(peer) else {
-            return false;
-        };
-        if let Some(lane) = bond.lane(which) {
-            return lane.debt < limits::CHANNEL_DEBT;
-        }
-        let Some(link) = cx.shared.links.get(peer).copied().filter(|_| !which.accepted) else {
-            return false;
-        };
-        let channel = cx.open(link.link, Route::Bond(group, *peer));
-        let mut lane = Lane::new(channel, FrameReader::new());
-        lane.put_open(&Open { group, class: which.class, serial: cx.next_serial() }, &[], cx);
-        if let Some(slot) = bond.slot(which) {
-            *slot = Some(lane);
-        }
-        true
-    }
-
     /// The transport took bytes of ours.
     pub(super) fn on_drained(&mut self, peer: &PeerId, channel: ChannelId, bytes: u32) {
         let Some(bond) = self.bond_mut(peer) else {
@@ -550,11 +511,7 @@ impl Bonds {
         };
         match bond.which(channel) {
             Some(Which { class: Class::Bond, .. }) => self.end(peer, CloseCode::CANCELLED, cx),
-            Some(which) => {
-                if let Some(slot) = bond.slot(which) {
-                    *slot = None;
-                }
-            }
+            Some(which) => self.forget_further(peer, which),
             None => {}
         }
     }

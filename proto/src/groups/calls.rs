@@ -180,7 +180,7 @@ impl Calls {
                 self.used_up(run, *count, applied, None);
             }
             Control::Fork { .. } => self.sessions.clear(),
-            Control::Mark | Control::Yield { .. } => {}
+            Control::Mark | Control::Compare | Control::Yield { .. } => {}
         }
     }
 

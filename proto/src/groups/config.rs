@@ -65,6 +65,12 @@ pub struct GroupConfig {
     pub durable: bool,
     /// True if the machine can be frozen and restored: then the log is compacted.
     pub snapshots: bool,
+    /// Bytes of the log, besides the tail, at which the machine is frozen.
+    pub snapshot_after: u64,
+    /// Bytes of the log that a snapshot covers and that are kept nevertheless.
+    pub log_tail: u64,
+    /// True if the machine can tell a digest of its state: then states are compared.
+    pub digests: bool,
     /// True if the host can replace the machine by a new one when its history was lost.
     pub restartable: bool,
     /// The timing.
@@ -89,6 +95,9 @@ impl GroupConfig {
             can_vote: true,
             durable: false,
             snapshots: false,
+            snapshot_after: limits::SNAPSHOT_AFTER_BYTES,
+            log_tail: limits::LOG_TAIL_BYTES,
+            digests: false,
             restartable: false,
             timing: ConsensusConfig::default(),
             max_voters: limits::MAX_VOTERS,

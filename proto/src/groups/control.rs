@@ -20,8 +20,10 @@ pub(super) enum Control {
         /// How many.
         count: u32,
     },
-    /// A snapshot is frozen here.
+    /// A snapshot is frozen here (GRP-41).
     Mark,
+    /// States are compared here (GRP-48).
+    Compare,
     /// The first own entry of a lineage made from another: sessions of that one end here (GRP-37).
     Fork {
         /// What it was made from.
@@ -56,6 +58,7 @@ mod tests {
             Control::OpenSession { peer: PeerId::from_bytes([7; 32]), nonce: 9 },
             Control::Skip { count: 300 },
             Control::Mark,
+            Control::Compare,
             Control::Fork { from: Lineage([1; 16]) },
             Control::Yield { to: Lineage([2; 16]) },
         ];

@@ -13,6 +13,7 @@ use super::{
     leaving::Leaving,
     recovery::Operator,
     standing::Claim,
+    state_sync::StateSync,
     status::Published,
 };
 use crate::{
@@ -114,6 +115,7 @@ pub(super) struct Group {
     start: u64,
     boots: Boots,
     pub(super) handing: Handing,
+    pub(super) sync: StateSync,
     pub(super) dirty: Dirty,
     /// When a founder will have waited long enough.
     pub(super) found_at: Option<Instant>,
@@ -152,6 +154,7 @@ impl Group {
             start: rng.next_u64(),
             boots: Boots::default(),
             handing: Handing::default(),
+            sync: StateSync::new(&config),
             dirty: Dirty { bonds: true, standing: true },
             found_at: None,
             waited: false,
@@ -184,7 +187,7 @@ impl Group {
         };
         let own = [raft, self.found_at, self.published.deadline(), self.operator.deadline()];
         let leaving = self.leaving.as_ref().map(Leaving::deadline);
-        own.into_iter().flatten().chain(leaving).min()
+        own.into_iter().flatten().chain(leaving).chain(self.sync.deadline()).min()
     }
 
     // --- events ----------------------------------------------------------------------------
@@ -200,6 +203,7 @@ impl Group {
             self.waited = true;
             self.dirty.standing = true;
         }
+        self.sync_timeout(cx);
         self.operator_timeout(cx);
         self.leaving_timeout(cx);
     }
@@ -215,17 +219,20 @@ impl Group {
             Input::StoreFailed(fault) => self.on_store_failed(fault, cx),
             Input::Persisted(ticket) => self.raft(raft::Event::Persisted(ticket), cx),
             Input::Applied(through) => self.handing.on_applied(through),
-            Input::MachineFailed { at, what } => self.on_machine_failed(at, what, cx),
-            _ => {}
+            Input::MachineFailed { at, what } => {
+                self.fence(alloc::format!("entry {at:?}: {what}"), cx);
+            }
+            input => self.on_sync_input(input, cx),
         }
     }
 
     fn on_bond(&mut self, event: BondEvent, cx: &mut Cx<'_>) {
+        self.on_sync_bond(&event, cx);
         match event {
             BondEvent::Up(peer) | BondEvent::Changed(peer) => self.on_said(peer, cx),
             BondEvent::Down(_) => self.dirty.bonds = true,
             BondEvent::Frame { peer, frame } => self.on_frame(peer, frame, cx),
-            BondEvent::Progress { .. } | BondEvent::Drained { .. } => {}
+            BondEvent::Progress { .. } | BondEvent::Drained { .. } | BondEvent::Closed { .. } => {}
         }
     }
 
@@ -258,7 +265,7 @@ impl Group {
                 self.notice(Notice::RolledBack(self.me), cx);
                 self.begin_anew(cx);
             }
-            _ => {}
+            frame => self.on_sync_frame(peer, frame, cx),
         }
     }
 
@@ -287,7 +294,7 @@ impl Group {
         if !matches!(self.state, State::Loading) {
             return;
         }
-        let Loaded { seat, boot, boots, stored, snapshot: _ } = loaded;
+        let Loaded { seat, boot, boots, stored, snapshot } = loaded;
         self.seat = Some(Seat { peer: self.me, id: seat });
         self.boot = boot;
         self.boots = Boots::new(boots);
@@ -299,7 +306,12 @@ impl Group {
         if lineage == Lineage::default() {
             self.state = State::Empty;
         } else {
+            let base = stored.base.clone();
             self.resume(lineage, stored, cx);
+            if !self.sync_loaded(base, snapshot.as_ref()) {
+                let what = "the snapshot is not what the log begins with";
+                self.on_store_failed(StoreFault::Damaged(what.into()), cx);
+            }
         }
     }
 
@@ -315,10 +327,6 @@ impl Group {
     }
 
     /// GRP-26: a machine that failed serves nobody; the others must not wait for this member to lead.
-    fn on_machine_failed(&mut self, at: LogIndex, what: String, cx: &mut Cx<'_>) {
-        self.fence(alloc::format!("entry {at:?}: {what}"), cx);
-    }
-
     pub(super) fn fence(&mut self, what: String, cx: &mut Cx<'_>) {
         self.fenced.get_or_insert(what);
         self.published.dirty = true;
@@ -356,9 +364,9 @@ impl Group {
             }
             raft::Action::Accepted { .. }
             | raft::Action::Refused(_)
-            | raft::Action::ReadReady { .. }
-            | raft::Action::Truncated(_)
-            | raft::Action::Fetch { .. } => {}
+            | raft::Action::ReadReady { .. } => {}
+            raft::Action::Truncated(from) => self.on_truncated(from),
+            raft::Action::Fetch { from, base } => self.on_behind(from, base, cx),
         }
     }
 
@@ -372,6 +380,7 @@ impl Group {
             standing.goal = None;
         }
         self.on_leader(leader, cx);
+        self.on_sync_leader(role, leader, cx);
         if role == Role::Leader && self.fenced.is_some() {
             self.hand_on = true;
         }
@@ -426,7 +435,9 @@ impl Group {
                 self.on_bond(event, cx);
             }
             self.look_around(cx);
+            self.append_marks(cx);
             self.hand_over(cx);
+            self.passed(cx);
             if core::mem::take(&mut self.hand_on) {
                 self.raft(raft::Event::Transfer(None), cx);
             }
@@ -448,7 +459,7 @@ impl Group {
         while let State::Member(standing) = &self.state {
             let (from, to) = (self.handing.handed().next(), standing.raft.commit());
             let room = self.handing.room();
-            if from > to || room == 0 {
+            if from > to || room == 0 || self.sync.is_installing() {
                 break;
             }
             standing.raft.log().visit(from, to, room, |run| runs.push(run));
@@ -504,6 +515,8 @@ impl Group {
                 }
             }
             Some(Control::Yield { to }) => self.on_yield(to, cx),
+            Some(Control::Mark) => self.on_mark(run, cx),
+            Some(Control::Compare) => self.on_compare(run, cx),
             _ => {}
         }
     }

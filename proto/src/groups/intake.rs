@@ -137,7 +137,7 @@ impl Intake {
                 self.put(sessions, handed, run.origin.session, place);
             }
             Some(Control::Fork { .. }) => self.forked(run.first),
-            Some(Control::Mark | Control::Yield { .. }) | None => {}
+            Some(Control::Mark | Control::Compare | Control::Yield { .. }) | None => {}
         }
     }
 

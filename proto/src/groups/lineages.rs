@@ -167,6 +167,7 @@ impl Group {
     fn enter(&mut self, standing: Standing, cx: &mut Cx<'_>) {
         self.state = State::Member(standing.into());
         self.tenure += 1;
+        self.reset_sync(cx);
         self.moved(cx);
     }
 
@@ -199,6 +200,7 @@ impl Group {
         }
         self.handing = Handing::default();
         self.tenure += 1;
+        self.reset_sync(cx);
         if self.config.durable {
             self.wiping = true;
             self.state = State::Loading;

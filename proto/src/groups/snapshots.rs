@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use bytes::Bytes;
 
 use super::{
-    FrozenHead, Output,
+    FrozenHead, GroupConfig, Output,
     fetch::Effect,
     frames::Manifest,
     head,
@@ -30,6 +30,9 @@ use crate::{
 pub(super) struct Snapshots {
     /// The machine can be frozen.
     enabled: bool,
+    /// Bytes of the log that call for a mark, and that are kept behind one.
+    after: u64,
+    tail: u64,
     /// What can be read from the host.
     held: Option<Manifest>,
     /// What is being frozen, and the length of its head.
@@ -43,9 +46,11 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     /// Nothing is frozen yet.
-    pub(super) fn new(enabled: bool) -> Self {
+    pub(super) fn new(config: &GroupConfig) -> Self {
         Self {
-            enabled,
+            enabled: config.snapshots,
+            after: config.snapshot_after,
+            tail: config.log_tail,
             held: None,
             freezing: None,
             marked: None,
@@ -67,6 +72,7 @@ impl Snapshots {
     }
 
     /// What can be fetched from this member.
+    #[cfg(test)]
     pub(super) const fn held(&self) -> Option<&Manifest> {
         self.held.as_ref()
     }
@@ -75,7 +81,7 @@ impl Snapshots {
 
     /// GRP-40: true if this leader is to put a mark into the log. `fetched` says that a member fetches
     /// the snapshot at present: it would have to begin anew.
-    pub(super) fn wants_mark(&self, log: &Log, fetched: bool) -> bool {
+    pub(super) fn wants_mark(&self, log: &Log, fetched: impl FnOnce() -> bool) -> bool {
         if !self.enabled || self.marked.is_some() || self.freezing.is_some() {
             return false;
         }
@@ -83,11 +89,10 @@ impl Snapshots {
             // Nobody can be told what the log does not hold any more.
             return true;
         }
-        let after =
-            if fetched { limits::SNAPSHOT_AFTER_BYTES_MOST } else { limits::SNAPSHOT_AFTER_BYTES };
         // What failed is not tried again at once.
-        let patience = self.failures.min(8) * limits::LOG_TAIL_BYTES;
-        log.weight() > limits::LOG_TAIL_BYTES + after + patience
+        let kept = self.tail + self.after / 8 * self.failures.min(8);
+        let more = |after| log.weight() > kept + after;
+        more(self.after) && (more(self.after * limits::SNAPSHOT_PATIENCE) || !fetched())
     }
 
     /// The mark is in the log.
@@ -151,7 +156,7 @@ impl Snapshots {
         let last = frozen.last;
         self.held = Some(Manifest { term: Term(0), snapshot: *frozen, head, bytes, digest });
         out.push(Effect::Output(Output::Compact(last)));
-        Some(last.index.min(log.before_tail(limits::LOG_TAIL_BYTES)))
+        Some(last.index.min(log.before_tail(self.tail)))
     }
 
     /// It could not be frozen; the log stays.
@@ -215,6 +220,11 @@ mod tests {
         log
     }
 
+    fn with(snapshots: bool) -> Snapshots {
+        let id = Digest::from("it");
+        Snapshots::new(&GroupConfig { snapshots, ..GroupConfig::new(id, id) })
+    }
+
     fn snapshot(last: u64) -> Snapshot {
         let seat = Seat { peer: PeerId::from_bytes([1; 32]), id: SeatId([1; 16]) };
         let last = Position { term: Term(1), index: LogIndex(last) };
@@ -239,28 +249,30 @@ mod tests {
     #[test]
     fn grp_40_a_long_log_calls_for_a_mark() {
         let (short, long) = (log(ENOUGH / 2), log(ENOUGH));
-        let mut snapshots = Snapshots::new(true);
-        assert!(!snapshots.wants_mark(&short, false) && snapshots.wants_mark(&long, false));
-        assert!(!snapshots.wants_mark(&long, true));
-        let longest = log(limits::SNAPSHOT_AFTER_BYTES_MOST + limits::LOG_TAIL_BYTES);
-        assert!(snapshots.wants_mark(&longest, true), "but not for ever");
+        let mut snapshots = with(true);
+        assert!(!snapshots.wants_mark(&short, || false) && snapshots.wants_mark(&long, || false));
+        assert!(!snapshots.wants_mark(&long, || true));
+        let longest =
+            log(limits::SNAPSHOT_AFTER_BYTES * limits::SNAPSHOT_PATIENCE + limits::LOG_TAIL_BYTES);
+        assert!(snapshots.wants_mark(&longest, || true), "but not for ever");
         snapshots.marked(LogIndex(700));
-        assert!(!snapshots.wants_mark(&long, false));
+        assert!(!snapshots.wants_mark(&long, || false));
         snapshots.truncated(LogIndex(701));
-        assert!(!snapshots.wants_mark(&long, false));
+        assert!(!snapshots.wants_mark(&long, || false));
         snapshots.truncated(LogIndex(700));
-        assert!(snapshots.wants_mark(&long, false), "the mark was cut off");
+        assert!(snapshots.wants_mark(&long, || false), "the mark was cut off");
         snapshots.marked(LogIndex(700));
         assert!(freeze(&mut snapshots, 700));
-        assert!(!snapshots.wants_mark(&long, false), "it is being frozen");
+        assert!(!snapshots.wants_mark(&long, || false), "it is being frozen");
     }
 
     /// GRP-49: a machine that cannot be frozen keeps its log.
     #[test]
     fn grp_49_without_snapshots_there_are_no_marks() {
-        let mut snapshots = Snapshots::new(false);
-        let longest = log(limits::SNAPSHOT_AFTER_BYTES_MOST + limits::LOG_TAIL_BYTES);
-        assert!(!snapshots.wants_mark(&longest, false));
+        let mut snapshots = with(false);
+        let longest =
+            log(limits::SNAPSHOT_AFTER_BYTES * limits::SNAPSHOT_PATIENCE + limits::LOG_TAIL_BYTES);
+        assert!(!snapshots.wants_mark(&longest, || false));
         assert!(!freeze(&mut snapshots, 500));
     }
 
@@ -269,13 +281,13 @@ mod tests {
     fn grp_40_without_a_snapshot_to_offer_a_mark_is_due_at_once() {
         let mut compacted = log(ENOUGH / 2);
         compacted.compact(LogIndex(10));
-        let mut snapshots = Snapshots::new(true);
-        assert!(snapshots.wants_mark(&compacted, false));
+        let mut snapshots = with(true);
+        assert!(snapshots.wants_mark(&compacted, || false));
         snapshots.loaded(
             snapshot(10),
             &FrozenHead { head: Bytes::new(), bytes: 9, digest: Digest::from("it") },
         );
-        assert!(!snapshots.wants_mark(&compacted, false));
+        assert!(!snapshots.wants_mark(&compacted, || false));
     }
 
     /// GRP-41: what is frozen may be forgotten, but for a tail; the store forgets all of it.
@@ -283,7 +295,7 @@ mod tests {
     fn grp_41_a_tail_of_the_log_stays() {
         let long = log(ENOUGH);
         let last = long.last().index.0;
-        let mut snapshots = Snapshots::new(true);
+        let mut snapshots = with(true);
         assert_eq!(frozen(&mut snapshots, last, &long), (None, 0), "nobody asked for it");
         assert!(freeze(&mut snapshots, last));
         assert!(!freeze(&mut snapshots, last), "one at a time");
@@ -302,33 +314,33 @@ mod tests {
     #[test]
     fn grp_41_a_freeze_that_failed_changes_nothing() {
         let long = log(ENOUGH);
-        let mut snapshots = Snapshots::new(true);
+        let mut snapshots = with(true);
         assert!(freeze(&mut snapshots, 500));
         snapshots.on_freeze_failed(LogIndex(499));
         assert!(snapshots.is_freezing(), "that was another");
         snapshots.on_freeze_failed(LogIndex(500));
         assert!(!snapshots.is_freezing() && snapshots.held().is_none());
-        assert!(!snapshots.wants_mark(&long, false));
-        assert!(snapshots.wants_mark(&log(ENOUGH + limits::LOG_TAIL_BYTES), false));
+        assert!(!snapshots.wants_mark(&long, || false));
+        assert!(snapshots.wants_mark(&log(ENOUGH + limits::LOG_TAIL_BYTES), || false));
         assert_eq!(frozen(&mut snapshots, 500, &long), (None, 0), "a late report");
     }
 
     /// While the host keeps a snapshot that is fetched, it cannot keep another.
     #[test]
     fn nothing_is_frozen_while_another_is_fetched() {
-        let mut snapshots = Snapshots::new(true);
+        let mut snapshots = with(true);
         snapshots.marked(LogIndex(500));
         let mut out = Outbox::new();
         snapshots.freeze(snapshot(500), b"", false, &mut out);
         assert!(out.is_empty() && !snapshots.is_freezing());
-        assert!(snapshots.wants_mark(&log(ENOUGH), false), "there will be another mark");
+        assert!(snapshots.wants_mark(&log(ENOUGH), || false), "there will be another mark");
     }
 
     /// What is of an earlier history is forgotten.
     #[test]
     fn a_new_history_begins_without_snapshots() {
         let long = log(ENOUGH);
-        let mut snapshots = Snapshots::new(true);
+        let mut snapshots = with(true);
         assert!(freeze(&mut snapshots, 20));
         snapshots.reset();
         assert_eq!(frozen(&mut snapshots, 20, &long), (None, 0));

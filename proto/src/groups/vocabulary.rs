@@ -198,7 +198,7 @@ pub enum Input {
         /// What it said.
         what: String,
     },
-    /// The machine's state behind this entry has this digest.
+    /// The machine's state behind this entry has this digest; answers [`Output::TakeDigest`].
     StateDigest {
         /// The entry.
         at: LogIndex,
@@ -292,7 +292,7 @@ pub enum StoreFault {
 
 /// What a group tells its host.
 ///
-/// `Apply`, `Outcome`, `ReadReady`, `Freeze`, `Install` and `Reset` concern the machine: they are
+/// `Apply`, `Outcome`, `ReadReady`, `TakeDigest`, `Freeze`, `Install` and `Reset` concern the machine: they are
 /// carried out one after the other, in this order.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -337,6 +337,10 @@ pub enum Output {
         /// This core's part.
         head: Bytes,
     },
+    /// Take a digest of the machine's state, as it is behind everything handed over so far; answered
+    /// by [`Input::StateDigest`]. Asked only of machines that can tell one
+    /// ([`GroupConfig::digests`]).
+    TakeDigest(LogIndex),
     /// Replace the machine by the fetched snapshot, and stage it in the store. After
     /// [`Input::Installed`] comes a [`Persist`](Self::Persist) with a reset or a
     /// [`Compact`](Self::Compact), which makes it what the log begins with.

@@ -11,7 +11,7 @@ use crate::{
     Digest,
     core::Outbox,
     groups::{
-        FrozenHead, InstallFault, Output, SnapshotDigest,
+        FrozenHead, GroupConfig, InstallFault, Output, SnapshotDigest,
         fetch::{Effect, Fetch, Fetched},
         frames::Frame,
         head, head_length,
@@ -68,7 +68,10 @@ impl Image {
     }
 
     pub(super) fn held_by(&self) -> Snapshots {
-        let mut snapshots = Snapshots::new(true);
+        let mut snapshots = Snapshots::new(&GroupConfig {
+            snapshots: true,
+            ..GroupConfig::new(self.digest, self.digest)
+        });
         let FrozenHead { head, bytes, digest } = FrozenHead {
             head: self.head.clone(),
             bytes: self.bytes.len() as u64,
