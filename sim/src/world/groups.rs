@@ -154,6 +154,7 @@ impl World {
             Output::Install { snapshot, head: _, bytes, digest } => {
                 self.enqueue(process, group, Job::Install { snapshot, bytes, digest });
             }
+            Output::TakeDigest(at) => self.enqueue(process, group, Job::Digest(at)),
             Output::Reset => self.enqueue(process, group, Job::Reset),
             Output::ReadChunk { read, last, chunk } => {
                 let data = read_chunk(app.frozen.as_ref(), last, chunk);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mosaik_proto::{
     Digest,
     groups::{Applying, Outcome},
-    raft::{Lineage, Snapshot},
+    raft::{Lineage, LogIndex, Snapshot},
 };
 
 /// Something for the machine.
@@ -22,6 +22,8 @@ pub(crate) enum Job {
     Freeze(Box<Snapshot>, Bytes),
     /// Replace it by what was fetched.
     Install { snapshot: Box<Snapshot>, bytes: u64, digest: Digest },
+    /// Say the digest of its state.
+    Digest(LogIndex),
     /// Begin anew.
     Reset,
 }
@@ -39,6 +41,7 @@ impl Job {
             | Self::Read(_)
             | Self::Freeze(..)
             | Self::Install { .. }
+            | Self::Digest(_)
             | Self::Reset => 0,
         }
     }

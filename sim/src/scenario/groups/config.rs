@@ -57,6 +57,8 @@ pub(super) fn build(seed: u64, rng: &Rng, swarm: GroupSwarm, trace: bool) -> (Wo
         _ => Founders::Anybody,
     };
     let (snapshots, slow) = (draw.chance(700_000), swarm.slow_machines);
+    // Bytes of the log after which machines are frozen.
+    let after = [2_000, 30_000, 1_000_000][draw.below(3) as usize];
     let padding = [0, 200, 20_000][draw.below(3) as usize];
     let first = draw.below(members as u64) as usize;
     for node in 0..members + observers {
@@ -76,7 +78,8 @@ pub(super) fn build(seed: u64, rng: &Rng, swarm: GroupSwarm, trace: bool) -> (Wo
             1 => false,
             _ => draw.chance(500_000),
         };
-        (config.snapshots, config.restartable) = (snapshots, true);
+        (config.snapshots, config.restartable, config.digests) = (snapshots, true, true);
+        (config.snapshot_after, config.log_tail) = (after, after / 8);
         config.timing = timing.clone();
         config.founders = founders.clone();
         config.max_voters = if draw.chance(200_000) { 3 } else { 5 };

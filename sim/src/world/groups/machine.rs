@@ -90,6 +90,11 @@ impl World {
                 app.executor.pop();
                 self.read_ready(process, group, read);
             }
+            Some(Job::Digest(at)) => {
+                app.executor.pop();
+                let digest = app.machine.digest();
+                self.feed_group(process, group, Input::StateDigest { at, digest });
+            }
             Some(Job::Reset) => {
                 app.executor.pop();
                 (app.machine, app.frozen) = (Machine::default(), None);
