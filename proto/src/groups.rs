@@ -50,20 +50,17 @@
 //! References: `docs/spec/groups.md` (GRP rules), decisions §4; RFC 9266 (channel bindings).
 
 mod applying;
-#[allow(dead_code, reason = "until groups are wired")]
 mod batch;
 #[allow(dead_code, reason = "being wired")]
 mod bond;
 #[allow(dead_code, reason = "being wired")]
 mod bonds;
 mod boots;
-#[allow(dead_code, reason = "until groups are wired")]
 mod calls;
-#[allow(dead_code, reason = "until groups are wired")]
 mod client;
+mod commands;
 mod config;
 mod context;
-#[allow(dead_code, reason = "until groups are wired")]
 mod control;
 mod digests;
 mod fetch;
@@ -73,20 +70,16 @@ mod gate;
 mod group;
 mod head;
 mod index;
-#[allow(dead_code, reason = "until groups are wired")]
 mod intake;
 mod key;
 mod leaving;
 mod lineages;
-#[allow(dead_code, reason = "until groups are wired")]
 mod places;
-#[allow(dead_code, reason = "until groups are wired")]
 mod reads;
 mod recovery;
 #[cfg(test)]
 mod schedules;
 mod serving;
-#[allow(dead_code, reason = "until groups are wired")]
 mod sessions;
 mod snapshot_digest;
 mod snapshots;

@@ -6,6 +6,8 @@ mod common;
 
 #[path = "groups/cluster.rs"]
 mod cluster;
+#[path = "groups/commands.rs"]
+mod commands;
 #[path = "groups/disk.rs"]
 mod disk;
 #[path = "groups/forming.rs"]

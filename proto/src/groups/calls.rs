@@ -200,6 +200,13 @@ impl Calls {
         self.reads.ask_again();
     }
 
+    /// The log goes on in another lineage: its sessions are over there, behind the entry that says so.
+    pub(super) fn on_fork(&mut self) {
+        self.intake.clear();
+        self.client.on_lineage_left(false, &mut self.out);
+        self.reads.ask_again();
+    }
+
     // --- time ------------------------------------------------------------------------------
 
     /// Carries out what is due.

@@ -3,13 +3,14 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{
-    Action, Applying, Counter, GroupConfig, Index, Input, Loaded, Notice, Output, StoreFault,
+    Action, Counter, GroupConfig, Index, Input, Loaded, Notice, Output, StoreFault,
     applying::Handing,
     bonds::{BondEvent, Bonds},
     boots::{Boots, Start},
+    calls::Calls,
     context::Cx,
     control::Control,
-    frames::{Announcement, Frame, Told},
+    frames::{Announcement, Class, Frame, Told},
     leaving::Leaving,
     recovery::Operator,
     standing::Claim,
@@ -53,6 +54,8 @@ pub(super) struct Standing {
     pub(super) voters: Membership,
     /// Members of this lineage that Raft was told of, and whether they may vote.
     linked: Vec<(Seat, bool)>,
+    /// Others were members: its log may live on elsewhere.
+    pub(super) shared: bool,
     /// Commits that the leader spoke of when it was first heard are not all here yet.
     goal: Option<LogIndex>,
     led: Option<Seat>,
@@ -68,6 +71,7 @@ impl Standing {
             committed,
             voters,
             linked: Vec::new(),
+            shared: false,
             goal: None,
             led: None,
         }
@@ -132,6 +136,10 @@ pub(super) struct Group {
     pub(super) leaving: Option<Leaving>,
     pub(super) operator: Operator,
     pub(super) published: Published,
+    pub(super) calls: Calls,
+    /// Where Raft appended what was proposed last, or why not.
+    pub(super) accepted: Option<LogIndex>,
+    pub(super) refused: Option<raft::Refused>,
     actions: Outbox<raft::Action>,
     runs: Vec<Run>,
     /// Rises with every lineage entered or left.
@@ -145,7 +153,8 @@ impl Group {
         let (me, bonds) = (cx.me, Bonds::new(&config));
         let mut rng = Rng::new(cx.shared.rng.bytes());
         let seat = (!config.durable).then(|| new_seat(me, &mut rng));
-        Self {
+        let calls = Calls::new(me, rng.next_u64(), &config.timing);
+        let mut group = Self {
             me,
             bonds,
             state: if config.durable { State::Loading } else { State::Empty },
@@ -166,13 +175,18 @@ impl Group {
             leaving: None,
             operator: Operator::default(),
             published: Published::default(),
+            calls,
+            accepted: None,
+            refused: None,
             actions: Outbox::new(),
             runs: Vec::new(),
             tenure: 0,
             closed: false,
             config,
             rng,
-        }
+        };
+        group.judge_calls();
+        group
     }
 
     /// [`Output::Closed`] was said: nothing more happens.
@@ -185,7 +199,8 @@ impl Group {
             State::Member(standing) => standing.raft.deadline(),
             State::Loading | State::Empty => None,
         };
-        let own = [raft, self.found_at, self.published.deadline(), self.operator.deadline()];
+        let published = self.published.deadline();
+        let own = [raft, self.found_at, published, self.operator.deadline(), self.calls.deadline()];
         let leaving = self.leaving.as_ref().map(Leaving::deadline);
         own.into_iter().flatten().chain(leaving).chain(self.sync.deadline()).min()
     }
@@ -204,6 +219,7 @@ impl Group {
             self.dirty.standing = true;
         }
         self.sync_timeout(cx);
+        self.calls.on_timeout(now);
         self.operator_timeout(cx);
         self.leaving_timeout(cx);
     }
@@ -212,6 +228,8 @@ impl Group {
         match input {
             Input::CanVote(can_vote) => self.on_can_vote(can_vote, cx),
             Input::Leave => self.leave(cx),
+            Input::Execute { first, count, data } => self.on_execute(first, count, data, cx),
+            Input::Read(id) => self.on_read(id, cx),
             Input::Transfer { request, to } => self.transfer(request, to, cx),
             Input::Recover { request, gone } => self.recover(request, &gone, cx),
             Input::Yield { request, to } => self.yield_to(request, to, cx),
@@ -220,6 +238,7 @@ impl Group {
             Input::Persisted(ticket) => self.raft(raft::Event::Persisted(ticket), cx),
             Input::Applied(through) => self.handing.on_applied(through),
             Input::MachineFailed { at, what } => {
+                self.end_calls(cx);
                 self.fence(alloc::format!("entry {at:?}: {what}"), cx);
             }
             input => self.on_sync_input(input, cx),
@@ -228,6 +247,7 @@ impl Group {
 
     fn on_bond(&mut self, event: BondEvent, cx: &mut Cx<'_>) {
         self.on_sync_bond(&event, cx);
+        self.on_calls_bond(&event, cx);
         match event {
             BondEvent::Up(peer) | BondEvent::Changed(peer) => self.on_said(peer, cx),
             BondEvent::Down(_) => self.dirty.bonds = true,
@@ -265,6 +285,7 @@ impl Group {
                 self.notice(Notice::RolledBack(self.me), cx);
                 self.begin_anew(cx);
             }
+            frame if frame.class() == Class::Commands => self.on_commands(peer, frame, cx),
             frame => self.on_sync_frame(peer, frame, cx),
         }
     }
@@ -286,6 +307,7 @@ impl Group {
             self.config.can_vote = can_vote;
             self.dirty = Dirty { bonds: true, standing: true };
             self.published.dirty = true;
+            self.judge_calls();
             self.raft(raft::Event::CanVote(can_vote), cx);
         }
     }
@@ -362,9 +384,9 @@ impl Group {
                 self.notice(Notice::Faulty(seat.peer), cx);
                 self.bonds.refuse(&seat.peer, CloseCode::PROTOCOL_VIOLATION, cx);
             }
-            raft::Action::Accepted { .. }
-            | raft::Action::Refused(_)
-            | raft::Action::ReadReady { .. } => {}
+            raft::Action::Accepted { first, .. } => self.on_accepted(first.index),
+            raft::Action::Refused(refused) => self.on_raft_refused(refused),
+            raft::Action::ReadReady { id, index } => self.calls.reads.on_answer(id, index),
             raft::Action::Truncated(from) => self.on_truncated(from),
             raft::Action::Fetch { from, base } => self.on_behind(from, base, cx),
         }
@@ -380,6 +402,7 @@ impl Group {
             standing.goal = None;
         }
         self.on_leader(leader, cx);
+        self.on_led(role, leader);
         self.on_sync_leader(role, leader, cx);
         if role == Role::Leader && self.fenced.is_some() {
             self.hand_on = true;
@@ -402,6 +425,7 @@ impl Group {
             .map(|(peer, said)| (Seat { peer, id: said.seat }, said.can_vote))
             .collect();
         wanted.sort_unstable();
+        standing.shared |= !wanted.is_empty();
         let known = core::mem::replace(&mut standing.linked, wanted.clone());
         for (seat, _) in &known {
             if !wanted.iter().any(|(linked, _)| linked == seat) {
@@ -437,6 +461,9 @@ impl Group {
             self.look_around(cx);
             self.append_marks(cx);
             self.hand_over(cx);
+            while self.ask(cx) {
+                self.hand_over(cx);
+            }
             self.passed(cx);
             if core::mem::take(&mut self.hand_on) {
                 self.raft(raft::Event::Transfer(None), cx);
@@ -448,6 +475,9 @@ impl Group {
                 break;
             }
         }
+        self.calls.reads.serve(self.handing.handed(), &mut self.calls.out);
+        self.calls.client.open_window(&mut self.calls.out);
+        self.say(cx);
         self.announce(cx);
         self.go_on_leaving(cx);
         self.publish(cx);
@@ -481,18 +511,7 @@ impl Group {
             Kind::Noop => {}
             Kind::Membership => self.on_voters(&run),
             Kind::Control => self.on_control(&run, cx),
-            Kind::Commands => {
-                let first = Index(self.handing.index().0 + 1 - u64::from(run.count));
-                let applying = Applying {
-                    term: run.term,
-                    entry: run.first,
-                    first,
-                    count: run.count,
-                    data: run.data,
-                    void: false,
-                };
-                self.output(cx, Output::Apply(applying));
-            }
+            Kind::Commands => self.hand_commands(run, cx),
         }
     }
 
@@ -506,7 +525,11 @@ impl Group {
     }
 
     fn on_control(&mut self, run: &Run, cx: &mut Cx<'_>) {
-        match Control::decode(&run.data) {
+        let control = Control::decode(&run.data);
+        if let Some(control) = &control {
+            self.calls.hand_control(run, control);
+        }
+        match control {
             Some(Control::Fork { from }) => {
                 let index = self.handing.index();
                 if let State::Member(standing) = &mut self.state {

@@ -33,6 +33,7 @@ impl Group {
         let until = cx.now() + self.config.timing.leave_timeout;
         let led = self.claim().leads;
         self.leaving = Some(Leaving { until, led });
+        self.judge_calls();
         self.dirty.bonds = true;
         self.published.dirty = true;
         if self.config.durable {
@@ -58,7 +59,8 @@ impl Group {
         let others = raft.membership().seats().iter().any(|seat| *seat != me);
         let succeeded = !led || raft.leader().is_some_and(|leader| leader != me);
         let done = if self.config.durable { succeeded } else { !raft.holds() };
-        if done || !others {
+        // What was executed before is given the time that is left.
+        if (done || !others) && self.calls.client.is_idle() {
             self.close(cx);
         }
     }
@@ -67,6 +69,7 @@ impl Group {
         self.closed = true;
         self.announce(cx);
         self.end_requests(cx);
+        self.end_calls(cx);
         self.output(cx, Output::Closed);
     }
 }

@@ -138,6 +138,7 @@ impl Group {
         let (voters, committed) = (standing.voters.clone(), standing.committed);
         let mut standing = Standing::new(raft, lineage, voters, committed);
         standing.parent = parent;
+        self.calls.on_fork();
         self.enter(standing, cx);
         self.raft(raft::Event::Timeout, cx);
     }
@@ -198,6 +199,10 @@ impl Group {
                 self.fenced.get_or_insert_with(|| "its history was lost".into());
             }
         }
+        // What a provisional founder has in its log alone is in no other.
+        let alone = matches!(&self.state, State::Member(standing)
+            if standing.raft.holds() && !standing.established && !standing.shared);
+        self.calls.on_lineage_left(alone);
         self.handing = Handing::default();
         self.tenure += 1;
         self.reset_sync(cx);

@@ -87,7 +87,9 @@ impl Group {
         }
         let Some(frozen) = frozen else { return false };
         let Some((covers, sessions)) = head::decode(&frozen.head) else { return false };
-        self.restore_sessions(&sessions, at);
+        if !self.restore_sessions(&sessions, at) {
+            return false;
+        }
         // A lineage that was made from another has a snapshot of that one, of no use to newcomers.
         let fits = covers.last == base.last;
         if covers == base {
@@ -434,12 +436,4 @@ impl Group {
             *effects = next;
         }
     }
-
-    /// The sessions behind an entry, as a snapshot holds them.
-    fn encoded_sessions(&self, _at: LogIndex) -> bytes::Bytes {
-        bytes::Bytes::new()
-    }
-
-    /// The sessions are those of a snapshot.
-    fn restore_sessions(&mut self, _sessions: &bytes::Bytes, _at: LogIndex) {}
 }

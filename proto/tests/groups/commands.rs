@@ -1,0 +1,141 @@
+//! Commands from end to end: clients of every member, leaders that go, ways that are cut.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mosaik_proto::groups::{GroupConfig, Outcome, Rejection};
+
+use crate::cluster::{Cluster, Command, config};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn formed(seed: u64, hosts: usize) -> Cluster {
+    let mut cluster = Cluster::new(seed, hosts, |_| config());
+    cluster.until("one leader", SECOND, Cluster::is_formed);
+    cluster
+}
+
+/// Every outcome is true: what is committed is in every machine once, what is rejected in none.
+fn check(cluster: &Cluster) {
+    let leader = cluster.leader().expect("somebody leads");
+    let mut applied: BTreeMap<Command, usize> = BTreeMap::new();
+    for command in cluster.hosts[leader].machine.commands() {
+        *applied.entry(*command).or_default() += 1;
+    }
+    assert!(applied.values().all(|times| *times == 1), "S11: nothing twice");
+    for (command, at) in &cluster.executed {
+        let times = applied.get(command).copied().unwrap_or(0);
+        match cluster.hosts[*at].outcomes.get(command) {
+            None => panic!("{command} of {at} does not end"),
+            Some(Outcome::Committed { .. }) => assert_eq!(times, 1, "{command} of {at}"),
+            Some(Outcome::Rejected(_)) => assert_eq!(times, 0, "{command} of {at}"),
+            Some(Outcome::Unknown) => {}
+        }
+    }
+}
+
+#[test]
+fn commands_of_every_member_are_applied_everywhere() {
+    for seed in 0..20 {
+        let mut cluster = formed(seed, 3);
+        for round in 0..30 {
+            (0..3).for_each(|at| {
+                cluster.execute_many(at, 1 + round % 7);
+            });
+            cluster.run(Duration::from_millis(u64::from(round) % 4));
+        }
+        cluster.until("all of them", 2 * SECOND, |cluster| {
+            cluster.executed.iter().all(|(command, at)| cluster.committed(*at, *command))
+                && cluster.is_even()
+        });
+        check(&cluster);
+    }
+}
+
+#[test]
+fn a_lost_leader_costs_no_command() {
+    // GRP-34: what it had and had not taken is asked of the next; nothing is applied twice.
+    for seed in 0..40 {
+        let mut cluster = formed(seed, 3);
+        cluster.until("a first word", SECOND, |cluster| cluster.is_formed());
+        cluster.execute(0);
+        cluster.until("three voters", 5 * SECOND, Cluster::is_full);
+        let leader = cluster.leader().unwrap();
+        let others: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
+        for round in 0..40 {
+            others.iter().for_each(|at| {
+                cluster.execute(*at);
+            });
+            cluster.run(Duration::from_micros(300));
+            if round == 20 {
+                cluster.crash(leader);
+            }
+        }
+        cluster.until("all of them", 8 * SECOND, |cluster| {
+            let of_others = cluster.executed.iter().filter(|(_, at)| others.contains(at));
+            of_others.into_iter().all(|(command, at)| cluster.committed(*at, *command))
+        });
+    }
+}
+
+#[test]
+fn grp_36_nobody_leads_and_every_command_ends() {
+    let mut cluster = formed(1, 3);
+    cluster.execute(0);
+    cluster.until("three voters", 5 * SECOND, Cluster::is_full);
+    let leader = cluster.leader().unwrap();
+    let alone = (leader + 1) % 3;
+    cluster.partition(&[alone]);
+    let lonely = cluster.execute(alone);
+    let ended = |c: &Cluster| c.hosts[alone].outcomes.contains_key(&lonely);
+    let took = cluster.until("its end", 31 * SECOND, ended);
+    let end = cluster.hosts[alone].outcomes[&lonely];
+    assert_eq!((end, took), (Outcome::Rejected(Rejection::Offline), 30 * SECOND), "never sent");
+    cluster.heal();
+    cluster.until("one group", 5 * SECOND, Cluster::is_formed);
+    let next = cluster.execute(alone);
+    cluster.until("the next", 5 * SECOND, |cluster| cluster.committed(alone, next));
+    check(&cluster);
+}
+
+#[test]
+fn grp_22_who_may_not_vote_may_not_write() {
+    let mut cluster = Cluster::new(1, 3, |at| GroupConfig { can_vote: at != 2, ..config() });
+    cluster.until("one leader", SECOND, Cluster::is_formed);
+    let command = cluster.execute(2);
+    cluster.run(Duration::from_millis(1));
+    let end = cluster.hosts[2].outcomes.get(&command);
+    assert_eq!(end, Some(&Outcome::Rejected(Rejection::ReadOnly)));
+}
+
+#[test]
+fn grp_34_ways_that_are_cut_again_and_again_lose_nothing() {
+    for seed in 0..20 {
+        let mut cluster = formed(seed, 3);
+        cluster.execute(0);
+        cluster.until("three voters", 5 * SECOND, Cluster::is_full);
+        for _ in 0..60 {
+            let (a, b) = (cluster.rng.below(3) as usize, cluster.rng.below(3) as usize);
+            if a != b {
+                cluster.unlink(a, b);
+            }
+            for at in 0..3 {
+                let count = 1 + cluster.rng.below(20) as u32;
+                cluster.execute_many(at, count);
+            }
+            cluster.run(Duration::from_millis(5));
+            cluster.heal();
+            cluster.run(Duration::from_millis(40));
+        }
+        cluster.until("all of them", 40 * SECOND, |cluster| {
+            cluster
+                .executed
+                .iter()
+                .all(|(command, at)| cluster.hosts[*at].outcomes.contains_key(command))
+                && cluster.is_even()
+        });
+        check(&cluster);
+        let all = cluster.executed.len();
+        let committed = cluster.executed.iter().filter(|(c, at)| cluster.committed(**at, **c));
+        assert!(committed.count() > all * 9 / 10, "links that come back are no reason to give up");
+    }
+}
