@@ -249,11 +249,10 @@ impl Disk {
         if take(&mut self.deleted) {
             (self.synced, self.flipped) = (None, None);
         }
-        let done = now + self.delay();
-        self.work = Some((done, Work::Load));
+        self.work = Some((now + self.delay(), Work::Load));
     }
 
-    /// True while a process uses it.
+    /// A process uses it.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.is_open
