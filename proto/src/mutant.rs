@@ -115,6 +115,8 @@ pub enum Mutant {
     LatestSetCampaigns,
     /// Whoever wishes to leave does not ask for votes any more (R31).
     LeaverIsMute,
+    /// A leader that is removed fills seats before it makes room: of a set of one that is not its own.
+    RemovedLeaderChanges,
     /// Who votes alone sends the change that ends this before it has written it.
     SoleVoterSendsFirst,
     /// Members ask for votes at once: who comes back topples the leader (R30).
@@ -158,7 +160,7 @@ impl Mutant {
     ];
 
     /// Those of Raft: its own tests see them (`proto/tests/raft/mutants.rs`).
-    pub const OF_RAFT: [Self; 31] = [
+    pub const OF_RAFT: [Self; 32] = [
         Self::VoteWithoutLogCheck,
         Self::AckBeforeDurable,
         Self::HalfWhenSilent,
@@ -185,6 +187,7 @@ impl Mutant {
         Self::InstallKeepsTerm,
         Self::LatestSetCampaigns,
         Self::LeaverIsMute,
+        Self::RemovedLeaderChanges,
         Self::SoleVoterSendsFirst,
         Self::NoPreVote,
         Self::NoStickiness,

@@ -30,6 +30,12 @@ impl Raft {
             return false;
         }
         leader.unsettled = false;
+        // RAFT-11: who votes alone leaves that set itself. Another could not know that it wrote the
+        // change, and it might lead without.
+        let listed = self.history.latest().lists(&self.config.seat);
+        if !listed && !mutant::on(Mutant::RemovedLeaderChanges) {
+            return false;
+        }
         let membership = match self.history.latest().final_set() {
             Some(last) => last,
             None => match self.wanted(now) {

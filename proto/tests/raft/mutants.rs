@@ -31,6 +31,7 @@ const SCHEDULES: &[Schedule] = &schedules! {
         half_rule_with_one_step_change
         raft_07_a_dropped_leader_deposed_before_the_final_set_campaigns
         raft_07_a_leaver_deposed_before_the_final_set_campaigns
+        raft_11_who_votes_alone_lets_others_in_itself
         learner_ahead_of_voters
         raft_09_half_that_is_cut_off_but_alive_must_not_elect
         joint_change_while_half_superseded

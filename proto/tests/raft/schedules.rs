@@ -149,6 +149,37 @@ pub(crate) fn learner_ahead_of_voters() {
     calm(&mut cluster, 3);
 }
 
+/// 0 leads and leaves {0, 1}; meanwhile 2 and 3 have become ready. Were it 0 that let them in, they would
+/// commit without 1, which votes alone. Found by a walk (five of which three vote, seed 16993).
+#[test]
+pub(crate) fn raft_11_who_votes_alone_lets_others_in_itself() {
+    let mut cluster = formed_by(&[0, 1], 4, true, 5);
+    cluster.can_vote(0, false);
+    let me = cluster.hosts[0].config.seat;
+    let gone = |cluster: &Cluster| !cluster.hosts[0].raft().membership().lists(&me);
+    cluster.play(&[(0, 1), (1, 0)], gone);
+    for other in [2, 3] {
+        cluster.cut.remove(&(0, other));
+        cluster.link(0, other);
+        let wires = [(0, other), (other, 0)];
+        let commit = cluster.hosts[0].raft().commit();
+        cluster.play(&wires, |cluster| last(cluster, other) == commit);
+        cluster.play(&wires, |cluster| cluster.waiting(other, 0).is_none());
+    }
+    let last_set = last(&cluster, 0);
+    let done = |cluster: &Cluster| cluster.hosts[0].raft().commit() >= last_set;
+    cluster.play(&[(0, 1), (1, 0)], done);
+    cluster.write_of(0);
+    // 1 is cut off at once.
+    cluster.unlink(0, 1);
+    cluster.cut.insert((0, 1));
+    cluster.pump();
+    cluster.campaign(1);
+    cluster.pump();
+    assert_eq!(cluster.leader(), Some(1));
+    calm(&mut cluster, 3);
+}
+
 // --- half of a set -----------------------------------------------------------------------------
 
 #[test]
