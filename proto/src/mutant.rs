@@ -81,6 +81,8 @@ pub enum Mutant {
     ReadIdsRepeat,
     /// Whoever is handed the lead still waits for the old leader's answer to its reads.
     QuestionKept,
+    /// A leader with many reads of its own drops the questions of others, who wait for ever.
+    QuestionDropped,
     /// Entries of an earlier term are committed by counting their copies (R2).
     OldTermCounted,
     /// Votes and requests for them leave before they are on the disk (R17).
@@ -101,6 +103,8 @@ pub enum Mutant {
     OldWriteCounts,
     /// A follower acknowledges its whole log, also what the leader has not compared.
     AckClaimsWholeLog,
+    /// Entries that are there already are cut off, and written anew as far as they came again (R24).
+    EqualTailCut,
     /// While voters change only the set that is being entered is asked.
     JointNeedsNewSetOnly,
     /// A leader whom nobody hears leads on (R11).
@@ -160,7 +164,7 @@ impl Mutant {
     ];
 
     /// Those of Raft: its own tests see them (`proto/tests/raft/mutants.rs`).
-    pub const OF_RAFT: [Self; 32] = [
+    pub const OF_RAFT: [Self; 34] = [
         Self::VoteWithoutLogCheck,
         Self::AckBeforeDurable,
         Self::HalfWhenSilent,
@@ -170,6 +174,7 @@ impl Mutant {
         Self::ReadBeforeOwnTerm,
         Self::ReadIdsRepeat,
         Self::QuestionKept,
+        Self::QuestionDropped,
         Self::OldTermCounted,
         Self::VoteBeforePersist,
         Self::VoteForgotten,
@@ -180,6 +185,7 @@ impl Mutant {
         Self::HalfWithOneStep,
         Self::OldWriteCounts,
         Self::AckClaimsWholeLog,
+        Self::EqualTailCut,
         Self::JointNeedsNewSetOnly,
         Self::NoCheckQuorum,
         Self::LearnerCounted,

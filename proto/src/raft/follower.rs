@@ -106,18 +106,20 @@ impl Raft {
         } else if known != Some(prev.term) {
             return Match::Missing;
         }
-        let mut agreed = prev.index;
-        for run in runs {
+        // RAFT-15: what is committed is not looked at again; a snapshot may hold it.
+        let mut agreed = prev.index.max(self.commit);
+        for run in runs.iter().filter(|run| run.end().index > self.commit) {
             let same = self.log.last_within(run.end().index, run.term);
             if same.term == run.term && same.index >= run.first {
-                agreed = same.index;
+                agreed = agreed.max(same.index);
             }
             if agreed < run.end().index {
                 break;
             }
         }
-        // RAFT-15: what is committed is not looked at again; a snapshot may hold it.
-        let agreed = agreed.max(self.commit);
+        if mutant::on(Mutant::EqualTailCut) {
+            agreed = prev.index.max(self.commit);
+        }
         let wrong = |run: &&Run| {
             let end = run.end().index.min(self.commit);
             end >= run.first && self.log.term_at(end).is_some_and(|term| term != run.term)

@@ -74,7 +74,8 @@ impl Raft {
             }
         }
         ready.retain(|new| !wanted.iter().any(|seat| seat.peer == new.peer));
-        ready.sort_unstable();
+        // The last come first: those that the founder named, before anybody else.
+        ready.sort_unstable_by_key(|seat| (self.config.founders.names(&seat.peer), *seat));
         let dead = |seat: &Seat| {
             let lost = leader.member(seat).and_then(|member| member.lost);
             lost.is_some_and(|since| now.since(since) >= self.config.dead_voter_timeout)
@@ -122,7 +123,8 @@ impl Raft {
     pub(super) fn on_transfer(&mut self, to: Option<Seat>, now: Instant, out: &mut Outbox<Action>) {
         let Some(to) = to.or_else(|| self.successor()) else { return };
         let State::Leader(leader) = &mut self.state else { return };
-        if to == self.config.seat || !self.history.latest().lists(&to) {
+        let able = leader.member(&to).is_some_and(|member| member.linked && member.can_vote);
+        if to == self.config.seat || !able || !self.history.latest().lists(&to) {
             return;
         }
         leader.transfer = Some((to, now + self.config.election_timeout));

@@ -32,10 +32,10 @@ impl fmt::Debug for Term {
 pub struct LogIndex(pub u64);
 
 impl LogIndex {
-    /// The place behind it.
+    /// The place behind it. Saturates: what peers claim is added to before it is checked.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The place before it; 0 stays.
@@ -361,6 +361,13 @@ pub enum Founders {
     Count(usize),
     /// These peers.
     Named(alloc::collections::BTreeSet<crate::ids::PeerId>),
+}
+
+impl Founders {
+    /// True if it is one of those named.
+    pub(super) fn names(&self, peer: &crate::ids::PeerId) -> bool {
+        matches!(self, Self::Named(named) if named.contains(peer))
+    }
 }
 
 /// What happens to a member.

@@ -73,7 +73,11 @@ const SCHEDULES: &[Schedule] = &schedules! {
         raft_12_learners_get_committed_entries_only
         raft_14_founders_come_first
         raft_15_a_long_conflict_is_resolved_by_term
+        raft_15_what_is_there_already_is_not_touched
         raft_15_a_new_leader_does_not_send_the_log_again
+        raft_17_nothing_is_handed_to_who_cannot_be_reached
+        raft_14_the_named_come_before_others
+        raft_18_a_question_is_not_dropped
         raft_18_what_waits_is_bounded
         raft_19_a_dead_voter_is_replaced_or_dropped
     }

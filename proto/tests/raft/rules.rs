@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use mosaik_proto::{
     Core as _, Outbox,
     raft::{
-        Action, Config, Event, Founders, HardState, Message, Position, Raft, Role, Stored, Term,
-        Ticket,
+        Action, Append, Config, Event, Founders, HardState, Kind, LogIndex, Message, Origin,
+        Position, Raft, Role, Run, Stored, Term, Ticket,
     },
     rng::Rng,
     time::Instant,
@@ -226,6 +226,40 @@ pub(crate) fn raft_15_a_long_conflict_is_resolved_by_term() {
     assert!(cluster.hosts[0].raft().commit() >= before);
 }
 
+/// R24: entries that come again, from before the snapshot on and not up to the end of the log, are not
+/// written again, and what is behind them stays: it may have been acknowledged.
+#[test]
+pub(crate) fn raft_15_what_is_there_already_is_not_touched() {
+    let run = |term, first, count| Run {
+        term: Term(term),
+        first: LogIndex(first),
+        count,
+        kind: Kind::Commands,
+        origin: Origin::default(),
+        data: vec![0; 2 * count as usize].into(),
+    };
+    let at = |term, index| Position { term: Term(term), index: LogIndex(index) };
+    let append = |term, prev, runs, commit| {
+        let (term, commit) = (Term(term), LogIndex(commit));
+        Message::Append(Append { term, prev, runs, commit, round: 0 })
+    };
+    let mut lone = Lone::new(Stored::default());
+    lone.hear(1, append(3, at(0, 0), vec![run(1, 1, 2), run(2, 3, 2), run(3, 5, 4)], 4));
+    lone.feed(Event::Compact(LogIndex(4)));
+    for (prev, runs) in [
+        (at(1, 1), vec![run(1, 2, 1), run(2, 3, 2), run(3, 5, 2)]),
+        (at(2, 4), vec![run(3, 5, 1)]),
+        (at(3, 5), vec![run(3, 6, 2)]),
+    ] {
+        let said = lone.hear(2, append(4, prev, runs, 4));
+        assert!(!said.iter().any(|action| matches!(action, Action::Truncated(_))));
+        assert_eq!(lone.raft.log().last(), at(3, 8));
+    }
+    // What no log can hold is refused.
+    let said = lone.hear(2, append(4, at(4, u64::MAX), vec![run(4, u64::MAX, 1)], 4));
+    assert!(said.iter().any(|action| matches!(action, Action::Faulty { .. })));
+}
+
 /// A new leader begins with its own first entry: logs seldom differ before it.
 #[test]
 pub(crate) fn raft_15_a_new_leader_does_not_send_the_log_again() {
@@ -238,6 +272,46 @@ pub(crate) fn raft_15_a_new_leader_does_not_send_the_log_again() {
     cluster.play(&[(1, 2), (2, 1)], |cluster| cluster.leader() == Some(1));
     let Some(Message::Append(append)) = cluster.waiting(1, 2) else { panic!("it sends entries") };
     assert_eq!((append.prev, append.runs.len()), (before, 1));
+}
+
+#[test]
+pub(crate) fn raft_17_nothing_is_handed_to_who_cannot_be_reached() {
+    let mut cluster = formed(3, true);
+    cluster.unlink(0, 2);
+    let to = cluster.hosts[2].config.seat;
+    cluster.feed(0, Event::Transfer(Some(to)));
+    assert!(cluster.propose(0));
+}
+
+#[test]
+pub(crate) fn raft_14_the_named_come_before_others() {
+    let named = BTreeSet::from([seat(1, 0).peer, seat(2, 0).peer]);
+    let mut cluster = Cluster::with(1, 5, |config| Config {
+        founders: Founders::Named(named.clone()),
+        max_voters: 3,
+        ..config
+    });
+    cluster.run(SECOND);
+    assert!(cluster.propose(0));
+    cluster.run(SECOND);
+    let voters = cluster.hosts[4].raft().membership();
+    assert!((0..3).all(|host| voters.lists(&seat(host, 0))), "{voters:?}");
+}
+
+/// A leader that has as many reads as it may still answers those of others.
+#[test]
+pub(crate) fn raft_18_a_question_is_not_dropped() {
+    let mut cluster = formed(3, true);
+    cluster.island(&[]);
+    (0..mosaik_proto::limits::READS).for_each(|_| {
+        cluster.read(0);
+    });
+    let read = cluster.read(1);
+    cluster.cut.remove(&(0, 1));
+    cluster.link(0, 1);
+    cluster.run(SECOND);
+    assert_eq!(cluster.leader(), Some(0));
+    assert!(cluster.hosts[1].reads.contains_key(&read));
 }
 
 #[test]
