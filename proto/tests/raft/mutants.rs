@@ -85,7 +85,7 @@ const SCHEDULES: &[Schedule] = &schedules! {
 
 /// Seeds of each kind of walk after which a bug counts as not seen by walks.
 fn seeds() -> u64 {
-    std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(2_000)
+    std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1_000)
 }
 
 /// What a schedule or walk complains of, if it does.
@@ -136,7 +136,11 @@ fn every_mutant_is_caught() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut survivors = 0;
     println!("{:<23}{:<26}{:>6}  schedules", "mutant", "walk", "seeds");
+    let only = std::env::var("ONLY").unwrap_or_default();
     for mutant in Mutant::OF_RAFT {
+        if !format!("{mutant:?}").contains(&only) {
+            continue;
+        }
         select(Some(mutant));
         let (schedules, walk) = (broken_schedules(), broken_walk());
         let survived = schedules.is_empty() && walk.is_none();
