@@ -7,6 +7,8 @@
 #![allow(unreachable_pub, missing_docs, reason = "a module of a test as well as a crate")]
 
 mod entries;
+mod group_frames;
+mod group_world;
 mod hello;
 mod input;
 mod peers;
@@ -18,18 +20,19 @@ mod wire;
 mod world;
 
 pub use self::{
-    entries::entries, hello::hello, seeds::seeds, sequence::node, stream_frames::stream_frames,
-    wire::wire,
+    entries::entries, group_frames::group_frames, hello::hello, seeds::seeds, sequence::node,
+    stream_frames::stream_frames, wire::wire,
 };
 
 /// What the fuzzer calls with its bytes.
 pub type Body = fn(&[u8]);
 
 /// All targets by their names.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
     ("wire", wire),
     ("hello", hello),
     ("entries", entries),
     ("stream_frames", stream_frames),
+    ("group_frames", group_frames),
     ("node", node),
 ];

@@ -37,6 +37,16 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             // Producers that come and go, with new numbering.
             vec![0, 0, 1, 1, 0, 9, 9, 9, 9, 0, 0, 0, 12, 0, 2, 10, 0, 14, 0, 9, 9, 7, 0, 5, 0, 5],
         ],
+        "group_frames" => vec![
+            // Both bond; time passes, the node founds or follows; commands, reads.
+            vec![0, 0, 0, 0, 1, 0, 0, 0, 11, 0, 1, 1, 1, 1, 0, 0, 0, 0x1f, 0x1f, 21, 3, 9, 23, 19],
+            // A leader of the node's lineage, its entries, a vote, a snapshot.
+            vec![0, 1, 1, 1, 7, 0, 0, 0, 0, 0x1f, 0, 0, 0, 5, 1, 0, 0, 1, 1, 1, 2, 1, 3, 9, 0, 0],
+            vec![0, 2, 1, 1, 3, 0, 0, 0, 0, 10, 0, 0, 1, 0, 14, 1, 1, 1, 1, 1, 0, 9, 9, 24, 0x1f],
+            vec![
+                0xc2, 1, 1, 1, 15, 2, 0, 0, 0, 13, 12, 0x8c, 13, 0x8d, 8, 0, 1, 1, 1, 31, 31, 0, 27,
+            ],
+        ],
         "node" => vec![
             vec![3, 0, 4, 0, 1, 0, 0, 1, 0, 17, 9, 18, 0, 5, 0, 0, 0, 28, 9, 9, 20, 5, 0, 5],
             vec![18, 3, 0, 4, 0, 1, 0, 0, 1, 0, 4, 2, 6, 3, 0xc0, 1, 0, 0, 0, 4, 2, 6, 4, 0, 9, 5],
