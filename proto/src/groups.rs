@@ -229,7 +229,11 @@ impl Groups {
     // --- peers -----------------------------------------------------------------------------
 
     fn on_connected(&mut self, env: Env<'_>, peer: PeerId, link: Link, out: &mut Outbox<Action>) {
-        self.shared.links.insert(peer, link);
+        if self.shared.links.insert(peer, link).is_some() {
+            // Links says first that the other is gone; a proof must not outlive its link.
+            self.on_disconnected(env, peer, out);
+            self.shared.links.insert(peer, link);
+        }
         // With a link there is a round-trip time, which predicates may ask for.
         self.on_peer_changed(env, peer, out);
     }

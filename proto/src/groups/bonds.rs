@@ -138,6 +138,18 @@ impl Bonds {
                 bond.moved = bond.said;
             }
         }
+        self.end_deaf(cx);
+    }
+
+    /// GRP-09: who does not read is not waited for.
+    fn end_deaf(&mut self, cx: &mut Cx<'_>) {
+        let deaf =
+            |peer: &Peer| peer.bond.as_ref().is_some_and(|bond| bond.main.debt > limits::BOND_DEBT);
+        for peer in
+            self.peers.iter().filter(|(_, peer)| deaf(peer)).map(|(id, _)| *id).collect::<Vec<_>>()
+        {
+            self.end(&peer, CloseCode::GROUP_TIMEOUT, cx);
+        }
     }
 
     /// Sends a frame to a bonded member. False if it cannot go: there is no bond, it is not of that

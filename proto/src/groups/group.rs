@@ -270,7 +270,8 @@ impl Group {
             Start::RolledBack => {
                 self.notice(Notice::RolledBack(peer), cx);
                 self.bonds.send(&peer, &Frame::Told(Told::RolledBack), cx);
-                self.bonds.refuse(&peer, CloseCode::GROUP_NOT_ALLOWED, cx);
+                // In good order: any other code may overtake what it is told.
+                self.bonds.refuse(&peer, CloseCode::GRACEFUL_SHUTDOWN, cx);
             }
         }
     }

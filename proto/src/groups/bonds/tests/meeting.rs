@@ -76,6 +76,33 @@ fn grp_02_a_proof_is_of_no_use_on_another_link() {
     assert_eq!(say(side, second, 502, open), Some(not_found()));
 }
 
+/// Two groups with one key: a member of one is no member of the other.
+#[test]
+fn grp_02_a_proof_is_of_no_use_for_another_group() {
+    let twin = GroupConfig { id: GroupId::from("another group"), ..config() };
+    let mut world = World::new([&config(), &config()]);
+    let open = real_open(&mut world);
+    let first = world.sides[0].me;
+    world.sides[1].bonds = Bonds::new(&twin);
+    world.sides[1].act(|bonds, cx| bonds.announce(announcement(2, None), cx));
+    // As if it had been meant for the other group.
+    let at = open.len() - wire::encode(&announcement(1, None)).len() - frames::PROOF;
+    let before = wire::encode(&Open { group: config().id, class: Class::Bond, serial: 1 }).len();
+    assert_eq!(at, wire::HEADER_LEN + before);
+    let forged = Open { group: twin.id, class: Class::Bond, serial: 1 };
+    let bytes = [&open[..wire::HEADER_LEN], &wire::encode(&forged), &open[at..]].concat();
+    assert_eq!(say(&mut world.sides[1], first, 500, bytes.into()), Some(not_found()));
+}
+
+/// An opener's words are none of an acceptor, even if one key spoke at both ends.
+#[test]
+fn grp_02_a_proof_is_for_one_end() {
+    let prover = Prover::new(config().id, &config().secret);
+    let proof = |end| prover.proof(&[1; 32], &PeerId::from_bytes([2; 32]), end, b"words");
+    assert_ne!(proof(End::Opener), proof(End::Acceptor));
+    assert_eq!(proof(End::Opener), proof(End::Acceptor.other()));
+}
+
 #[test]
 fn grp_02_a_proof_covers_all_that_is_announced() {
     let mut world = World::new([&config(), &config()]);

@@ -364,10 +364,19 @@ fn announced(world: &World) -> u64 {
     (wire::HEADER_LEN + sealed) as u64
 }
 
+/// The first end owes the second nearly as much as it may.
+fn owe(world: &mut World) {
+    let [_, second] = peers(world);
+    world.sides[0].act(|bonds, _| {
+        bonds.bond_mut(&second).expect("a bond").main.debt = limits::BOND_DEBT - 10_000;
+    });
+}
+
 #[test]
 fn grp_09_who_does_not_read_is_not_waited_for() {
     let mut world = World::bonded();
     let [_, second] = peers(&world);
+    owe(&mut world);
     let mut debt = 0;
     while world.sides[0].act(|bonds, cx| bonds.send(&second, &vote(7, 2), cx)) {
         debt = world.sides[0].bonds.debt(&second, Class::Bond);
@@ -376,6 +385,23 @@ fn grp_09_who_does_not_read_is_not_waited_for() {
     assert_eq!(world.sides[0].learnt(), [BondEvent::Down(second)]);
     world.collect();
     assert_eq!(world.closed[0], [CloseCode::GROUP_TIMEOUT]);
+}
+
+/// Announcements count too.
+#[test]
+fn grp_09_who_does_not_hear_is_not_told_for_ever() {
+    let mut world = World::bonded();
+    let [_, second] = peers(&world);
+    owe(&mut world);
+    let mut most = 0;
+    while world.sides[0].is_up(&second) {
+        most = world.sides[0].bonds.debt(&second, Class::Bond);
+        let leads = !world.sides[0].bonds.mine().is_some_and(|mine| mine.leads);
+        let said = Announcement { leads, ..announcement(1, Some(7)) };
+        world.sides[0].act(|bonds, cx| bonds.announce(said, cx));
+        world.sides[0].out.drain();
+    }
+    assert!(most <= limits::BOND_DEBT);
 }
 
 #[test]
