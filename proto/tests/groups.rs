@@ -14,5 +14,9 @@ mod disk;
 mod forming;
 #[path = "groups/invariants.rs"]
 mod invariants;
+#[path = "groups/lives.rs"]
+mod lives;
 #[path = "groups/machine.rs"]
 mod machine;
+#[path = "groups/rivals.rs"]
+mod rivals;

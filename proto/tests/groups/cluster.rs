@@ -9,8 +9,8 @@ use bytes::Bytes;
 use mosaik_proto::{
     Core, Digest, Outbox, PeerId,
     discovery::{Catalog, LocalEntry},
-    groups::{Action, Env, Event, GroupConfig, Groups, Input, Notice, Outcome, Output, Status},
-    ids::{ChannelId, GroupId, LinkId, Side},
+    groups::{Action, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError, Outcome, Output, Status,},
+    ids::{ChannelId, GroupId, LinkId, RequestId, Side},
     links::{DownReason, Path, Paths},
     raft::{Lineage, LogIndex, Role, Seat},
     rng::Rng,
@@ -37,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) status: Option<Status>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) closed: bool,
+    replies: Vec<Reply>,
     /// Commands of the present life, by their number.
     sent: Vec<Command>,
     window: (u64, u64),
@@ -66,6 +67,9 @@ impl Host {
         self.status.as_ref()?.lineage
     }
 }
+
+/// How an operator's request ended.
+pub(crate) type Reply = (RequestId, Result<(), OperatorError>);
 
 /// One end of a channel.
 type End = (usize, ChannelId);
@@ -145,6 +149,7 @@ impl Cluster {
             status: None,
             notices: Vec::new(),
             closed: false,
+            replies: Vec::new(),
             sent: Vec::new(),
             window: (0, 0),
             bytes: 0,
@@ -193,6 +198,7 @@ impl Cluster {
         host.machine = Machine::default();
         (host.status, host.closed, host.window, host.bytes) = (None, false, (0, 0), 0);
         host.sent.clear();
+        host.replies.clear();
         host.catalog = Catalog::new(network(), peer(at));
         host.paths = Paths::default();
         let entry = edited(&mut host.entry, |draft| {
@@ -381,6 +387,11 @@ impl Cluster {
         all.all(|host| host.machine.commands() == first.machine.commands())
     }
 
+    /// How the requests at a host ended.
+    pub(crate) fn replies(&self, at: usize) -> &[Reply] {
+        &self.hosts[at].replies
+    }
+
     /// Lets time pass.
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
@@ -537,6 +548,7 @@ impl Cluster {
             Output::Notice(notice) => host.notices.push(notice),
             Output::Window { commands, bytes } => host.window = (commands, bytes),
             Output::Closed => host.closed = true,
+            Output::Reply { request, result } => host.replies.push((request, result)),
             _ => {}
         }
     }
