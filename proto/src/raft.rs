@@ -59,7 +59,10 @@ mod store;
 mod vocabulary;
 mod voters;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use self::{
     election::Ballot, follower::Owed, read::Reads, replication::Leader, store::Store,
@@ -127,6 +130,8 @@ pub struct Raft {
     patience: core::time::Duration,
     election_at: Instant,
     peers: BTreeMap<Seat, Peer>,
+    /// Under which seats peers are there, whatever lineage they take part in.
+    met: BTreeSet<Seat>,
     store: Store,
     reads: Reads,
     reported: (Role, Term, Option<Seat>),
@@ -170,6 +175,7 @@ impl Raft {
             patience: core::time::Duration::ZERO,
             election_at: now,
             peers: BTreeMap::new(),
+            met: BTreeSet::new(),
             store,
             reads,
             reported: (Role::Follower, stored.hard.term, None),
@@ -291,12 +297,13 @@ impl Raft {
 
     // --- shared ----------------------------------------------------------------------------
 
-    /// RAFT-09: the seat's peer is linked under another seat.
+    /// RAFT-09: the seat's peer is there under another seat.
     fn is_superseded(&self, seat: &Seat) -> bool {
         let of_peer = |id| Seat { peer: seat.peer, id };
         let all = of_peer(SeatId([0; 16]))..=of_peer(SeatId([u8::MAX; 16]));
         self.config.seat.peer == seat.peer && self.config.seat != *seat
-            || self.peers.range(all).any(|(linked, _)| linked != seat)
+            || self.peers.range(all.clone()).any(|(linked, _)| linked != seat)
+            || self.met.range(all).any(|met| met != seat)
             || mutant::on(Mutant::HalfWhenSilent) && !self.peers.contains_key(seat)
     }
 
@@ -373,6 +380,11 @@ impl Raft {
         }
     }
 
+    fn on_met(&mut self, seats: Vec<Seat>, now: Instant) {
+        self.met = seats.into_iter().collect();
+        self.survey(now);
+    }
+
     fn on_message(&mut self, from: Seat, message: Message, now: Instant, out: &mut Outbox<Action>) {
         if !self.peers.contains_key(&from) && !mutant::on(Mutant::UnlinkedHeard) {
             return;
@@ -422,6 +434,7 @@ impl Core for Raft {
             Event::Timeout => self.on_timeout(now, out),
             Event::Linked { seat, can_vote } => self.on_linked(seat, can_vote, now, out),
             Event::Unlinked(seat) => self.on_unlinked(seat, now),
+            Event::Met(seats) => self.on_met(seats, now),
             Event::Message { from, message } => self.on_message(from, message, now, out),
             Event::Persisted(ticket) => self.on_persisted(ticket, now, out),
             Event::Propose { kind, count, origin, data } => {

@@ -99,6 +99,14 @@ impl Bonds {
         })
     }
 
+    /// True if somebody is linked who may be a member, and whose handshake is not over yet.
+    pub(super) fn is_shaking(&self, cx: &Cx<'_>) -> bool {
+        self.peers.iter().any(|(id, peer)| {
+            let up = peer.bond.as_ref().is_some_and(Bond::is_up);
+            !up && peer.failures == 0 && cx.shared.links.contains_key(id)
+        })
+    }
+
     /// What a bonded member announced last.
     pub(super) fn get(&self, peer: &PeerId) -> Option<&Announcement> {
         self.bond(peer)?.theirs.as_ref()

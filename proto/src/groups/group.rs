@@ -56,6 +56,8 @@ pub(super) struct Standing {
     linked: Vec<(Seat, bool)>,
     /// Others were members: its log may live on elsewhere.
     pub(super) shared: bool,
+    /// The seats of everybody who is bonded, as Raft was told.
+    pub(super) met: Vec<Seat>,
     /// Commits that the leader spoke of when it was first heard are not all here yet.
     goal: Option<LogIndex>,
     led: Option<Seat>,
@@ -72,6 +74,7 @@ impl Standing {
             voters,
             linked: Vec::new(),
             shared: false,
+            met: Vec::new(),
             goal: None,
             led: None,
         }
@@ -446,6 +449,7 @@ impl Group {
         if core::mem::take(&mut self.dirty.bonds) {
             self.dirty.standing = true;
             self.published.dirty = true;
+            self.meet_seats(cx);
             self.link_members(cx);
         }
     }

@@ -24,7 +24,9 @@ impl Group {
             return;
         }
         let (claim, orphaned, waited) = (self.claim(), self.is_orphaned(), self.waited);
-        let verdict = standing::decide(&Own { claim, orphaned, waited }, &self.claims());
+        let shaking = self.bonds.is_shaking(cx);
+        let own = Own { claim, orphaned, waited, shaking };
+        let verdict = standing::decide(&own, &self.claims());
         if !matches!(verdict, Verdict::Wait | Verdict::Found) {
             (self.found_at, self.waited) = (None, false);
         }
@@ -36,6 +38,18 @@ impl Group {
             Verdict::Stay | Verdict::Conflict(..) => {}
         }
         self.note_conflict(verdict, cx);
+    }
+
+    /// GRP-21: tells Raft under which seats others are there, in whatever lineage: a voter that came
+    /// back empty is no voter any more, also where it found another lineage first.
+    pub(super) fn meet_seats(&mut self, cx: &mut Cx<'_>) {
+        let State::Member(standing) = &mut self.state else { return };
+        let seat = |(peer, said): (PeerId, &Announcement)| Seat { peer, id: said.seat };
+        let met: alloc::vec::Vec<Seat> = self.bonds.peers().map(seat).collect();
+        if standing.met != met {
+            standing.met.clone_from(&met);
+            self.raft(raft::Event::Met(met), cx);
+        }
     }
 
     fn claims(&self) -> alloc::vec::Vec<standing::Claim> {

@@ -4,6 +4,7 @@
 //! [`Verdict`] comes out. A member *holds* a lineage if it is a voter by its own log; any other log
 //! is only a copy.
 
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::{
@@ -57,6 +58,8 @@ pub(super) struct Own {
     pub(super) orphaned: bool,
     /// It met nobody that knows a history for as long as a founder waits.
     pub(super) waited: bool,
+    /// Somebody is linked who has not said yet what it knows.
+    pub(super) shaking: bool,
 }
 
 /// What is to be done.
@@ -100,9 +103,15 @@ fn holder(own: &Claim, peers: &[Claim]) -> Verdict {
             _ => Verdict::Stay,
         };
     }
-    let above = others().filter(|peer| peer.rank() > own.rank());
     if !own.established {
-        return best(above).map_or(Verdict::Stay, Verdict::Follow);
+        let above = |peer: &&Claim| peer.rank() > own.rank();
+        let mut above: Vec<&Claim> = others().filter(above).collect();
+        if own.commands == 0 && above.is_empty() {
+            // Nothing is lost by making room for voters that wait for others of theirs.
+            let voters = peers.iter().filter(|peer| peer.holds && peer.established);
+            above.extend(voters.filter(|peer| peer.lineage != own.lineage));
+        }
+        return best(above.into_iter()).map_or(Verdict::Stay, Verdict::Follow);
     }
     let rival = others().find(|peer| peer.established);
     rival.map_or(Verdict::Stay, |peer| {
@@ -130,7 +139,8 @@ fn copy(own: &Own, peers: &[Claim]) -> Verdict {
     if own.orphaned {
         return fork(&own.claim, peers);
     }
-    if own.waited || may_found_at_once(&own.claim, peers) { Verdict::Found } else { Verdict::Wait }
+    let at_once = !own.shaking && may_found_at_once(&own.claim, peers);
+    if own.waited || at_once { Verdict::Found } else { Verdict::Wait }
 }
 
 /// GRP-16: of those that have a copy of a lost lineage the most advanced one makes it the beginning
@@ -189,7 +199,7 @@ mod tests {
     }
 
     fn own(claim: Claim) -> Own {
-        Own { claim, orphaned: false, waited: false }
+        Own { claim, orphaned: false, waited: false, shaking: false }
     }
 
     fn waited(claim: Claim) -> Own {
@@ -219,6 +229,8 @@ mod tests {
             "a copy with commands says that somebody may be near"
         );
         assert_eq!(decide(&own(empty(1)), &[copy_of(3, L, 0)]), Verdict::Found);
+        let shaking = Own { shaking: true, ..own(empty(1)) };
+        assert_eq!(decide(&shaking, &[empty(2)]), Verdict::Wait, "another may know more");
     }
 
     #[test]
@@ -238,7 +250,8 @@ mod tests {
         assert_eq!(meets(open(1, L, 2), open(2, M, 3)), Verdict::Follow(M), "more commands");
         assert_eq!(meets(open(1, L, 9), leader(2, M, 3)), Verdict::Follow(M), "established");
         assert_eq!(meets(leader(1, L, 3), open(2, M, 9)), Verdict::Stay);
-        assert_eq!(meets(leader(1, M, 0), voter(2, L, 3)), Verdict::Stay, "leaders only speak");
+        assert_eq!(meets(open(1, M, 1), voter(2, L, 3)), Verdict::Stay, "leaders only speak");
+        assert_eq!(meets(leader(1, M, 0), voter(2, L, 3)), Verdict::Follow(L), "nothing is lost");
     }
 
     #[test]

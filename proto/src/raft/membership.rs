@@ -19,7 +19,8 @@ impl Raft {
     /// two leaders could each count a majority of their own (dissertation §4.1, R1).
     pub(super) fn change_voters(&mut self, now: Instant) -> bool {
         let State::Leader(leader) = &mut self.state else { return false };
-        if !leader.unsettled {
+        // Who is to lead next must have the whole log: it gets no longer meanwhile (RAFT-17).
+        if !leader.unsettled || leader.transfer.is_some() {
             return false;
         }
         let settled =

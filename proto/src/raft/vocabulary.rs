@@ -385,6 +385,10 @@ pub enum Event {
     },
     /// It cannot be reached any more. What was under way to it may be lost.
     Unlinked(Seat),
+    /// Under these seats peers can be reached, in this lineage or any other; replaces what was said
+    /// before. A voter whose peer is there under another seat is superseded (RAFT-09). Linked members
+    /// need not be named.
+    Met(Vec<Seat>),
     /// A linked member says something.
     Message {
         /// Which.

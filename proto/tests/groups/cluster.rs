@@ -60,7 +60,8 @@ impl Host {
     }
 
     pub(crate) fn leads(&self) -> bool {
-        self.is_up() && self.status.as_ref().is_some_and(|status| status.role == Role::Leader)
+        let leads = || self.status.as_ref().is_some_and(|status| status.role == Role::Leader);
+        self.is_up() && !self.closed && leads()
     }
 
     pub(crate) fn lineage(&self) -> Option<Lineage> {
@@ -378,6 +379,23 @@ impl Cluster {
             .map(|host| host.status().seat)
             .collect();
         self.is_formed() && seats == wanted
+    }
+
+    /// Every machine holds every command that a client knows to be committed, and they are equal.
+    pub(crate) fn is_settled(&self) -> bool {
+        let known: BTreeSet<Command> = self
+            .executed
+            .iter()
+            .filter(|(command, at)| self.committed(**at, **command))
+            .map(|(command, _)| *command)
+            .collect();
+        let all = |host: &Host| {
+            let has: BTreeSet<_> = host.machine.commands().iter().copied().collect();
+            known.is_subset(&has)
+        };
+        self.is_full()
+            && self.is_even()
+            && self.hosts.iter().filter(|host| host.is_up() && !host.closed).all(all)
     }
 
     /// The machines that run all hold the same.

@@ -28,8 +28,10 @@ fn formed(seed: u64, hosts: usize, config: impl Fn(usize) -> GroupConfig) -> (Cl
     let all = commands.clone();
     cluster.until("everybody votes", 5 * SECOND, |cluster| {
         let ended = |c: &u64| cluster.hosts.iter().any(|host| host.outcomes.contains_key(c));
-        cluster.is_full() && cluster.is_even() && all.iter().all(ended)
+        cluster.is_settled() && all.iter().all(ended)
     });
+    // The last change of voters may be under way still.
+    cluster.run(Duration::from_millis(100));
     (cluster, commands)
 }
 
@@ -50,7 +52,7 @@ fn grp_21_pair_of_memory_members_one_restarts() {
         cluster.crash(at);
         cluster.run(Duration::from_millis(500 * (seed % 9)));
         cluster.start(at);
-        cluster.until("both vote again", 10 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("both vote again", 10 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &commands);
     }
 }
@@ -63,7 +65,7 @@ fn four_of_which_two_restart() {
         gone.iter().for_each(|at| cluster.crash(*at));
         cluster.run(Duration::from_millis(300 * (seed % 9)));
         gone.iter().for_each(|at| cluster.start(*at));
-        cluster.until("all vote again", 20 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("all vote again", 20 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &commands);
     }
 }
@@ -74,7 +76,7 @@ fn durable_members_that_all_restart_know_everything() {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
         (0..3).for_each(|at| cluster.crash(at));
         (0..3).for_each(|at| cluster.start(at));
-        cluster.until("serving again", 5 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("serving again", 5 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &commands);
     }
 }
@@ -108,7 +110,7 @@ fn one_of_three_loses_its_store_and_is_refilled() {
         cluster.crash(at);
         cluster.wipe(at);
         cluster.start(at);
-        cluster.until("all vote again", 10 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("all vote again", 10 * SECOND, Cluster::is_settled);
         assert_ne!(cluster.hosts[at].status().seat, seat);
         holds_all(&cluster, &commands);
     }
@@ -134,14 +136,14 @@ fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
         assert!(matches!(cluster.replies(2)[0], (_, Err(_))));
         cluster.input(2, Input::Recover { request, gone });
         assert_eq!(cluster.replies(2).last(), Some(&(request, Ok(()))));
-        cluster.until("all vote again", 10 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("all vote again", 10 * SECOND, Cluster::is_settled);
         let status = cluster.hosts[0].status();
         assert_eq!(status.forked_from.map(|(lineage, _)| Some(lineage)), Some(before));
         holds_all(&cluster, &commands);
         // It survives the next restart.
         (0..3).for_each(|at| cluster.crash(at));
         (0..3).for_each(|at| cluster.start(at));
-        cluster.until("serving again", 5 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("serving again", 5 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &commands);
     }
 }
@@ -198,7 +200,7 @@ fn grp_18_a_rolled_back_store_is_noticed() {
         let copy = cluster.hosts[0].disk.copy();
         cluster.crash(0);
         cluster.start(0);
-        cluster.until("serving", 10 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("serving", 10 * SECOND, Cluster::is_settled);
         let at = cluster.leader().unwrap();
         commands.push(cluster.execute(at));
         cluster.until("even", 10 * SECOND, |c| c.is_even() && c.hosts[0].machine.commands().len() == 4);
@@ -227,6 +229,7 @@ fn grp_24_leaving_leaders_stop_nobody_for_long() {
         let took = cluster.until("committed", SECOND, |c| c.committed(other, command));
         assert!(took < Duration::from_millis(100), "seed {seed}: {took:?}");
         cluster.until("left", 2 * SECOND, |cluster| cluster.hosts[leader].closed);
+        cluster.until("another leads", SECOND, Cluster::is_formed);
         let voters = cluster.hosts[cluster.leader().unwrap()].status().voters.len();
         assert_eq!(voters, if durable { 3 } else { 2 });
     }
@@ -253,7 +256,7 @@ fn grp_23_an_observer_becomes_a_voter_and_back() {
     cluster.until("it votes", 5 * SECOND, Cluster::is_full);
     cluster.hosts[0].config.can_vote = false;
     cluster.input(0, Input::CanVote(false));
-    cluster.until("it does not", 5 * SECOND, |c| c.is_full() && c.is_even());
+    cluster.until("it does not", 5 * SECOND, Cluster::is_settled);
     holds_all(&cluster, &commands);
 }
 
@@ -295,6 +298,7 @@ fn first_command_with_two_learners_one_crashes() {
     for seed in 0..60 {
         let mut cluster = Cluster::new(seed, 3, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
+        cluster.run(Duration::from_millis(50));
         let leader = cluster.leader().unwrap();
         let command = cluster.execute(leader);
         cluster.run(Duration::from_micros(200 * (seed % 20)));
@@ -302,7 +306,7 @@ fn first_command_with_two_learners_one_crashes() {
         cluster.crash(gone);
         cluster.until("committed", SECOND, |c| c.committed(leader, command));
         cluster.start(gone);
-        cluster.until("all vote", 10 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("all vote", 10 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &[command]);
     }
 }
@@ -312,6 +316,7 @@ fn promoted_learner_cut_off_leaves_unaware() {
     for seed in 0..60 {
         let mut cluster = Cluster::new(seed, 3, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
+        cluster.run(Duration::from_millis(50));
         let leader = cluster.leader().unwrap();
         let command = cluster.execute(leader);
         cluster.run(Duration::from_micros(100 * (seed % 20)));
@@ -319,7 +324,7 @@ fn promoted_learner_cut_off_leaves_unaware() {
         cluster.partition(&[gone]);
         cluster.run(15 * SECOND);
         cluster.heal();
-        cluster.until("all vote", 20 * SECOND, |c| c.is_full() && c.is_even());
+        cluster.until("all vote", 20 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &[command]);
     }
 }

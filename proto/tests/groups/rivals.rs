@@ -110,6 +110,7 @@ fn v1a_the_rank_counts_what_is_not_committed() {
     for seed in 0..30 {
         let mut cluster = Cluster::new(seed, 2, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
+        cluster.run(Duration::from_millis(50));
         let (a, b) = (cluster.leader().unwrap(), 1 - cluster.leader().unwrap());
         let command = cluster.execute(a);
         cluster.crash(b);
