@@ -20,3 +20,5 @@ mod lives;
 mod machine;
 #[path = "groups/rivals.rs"]
 mod rivals;
+#[path = "groups/walks.rs"]
+mod walks;

@@ -55,6 +55,14 @@ impl Host {
         self.groups.is_some()
     }
 
+    /// A part in the group begins.
+    fn begin(&mut self) {
+        self.machine = Machine::default();
+        (self.status, self.closed, self.window, self.bytes) = (None, false, (0, 0), 0);
+        self.sent.clear();
+        self.replies.clear();
+    }
+
     pub(crate) fn status(&self) -> &Status {
         self.status.as_ref().expect("a member says what it is")
     }
@@ -196,10 +204,7 @@ impl Cluster {
         assert!(!host.is_up());
         host.lives += 1;
         host.groups = Some(Groups::new(peer(at), rng));
-        host.machine = Machine::default();
-        (host.status, host.closed, host.window, host.bytes) = (None, false, (0, 0), 0);
-        host.sent.clear();
-        host.replies.clear();
+        host.begin();
         host.catalog = Catalog::new(network(), peer(at));
         host.paths = Paths::default();
         let entry = edited(&mut host.entry, |draft| {
@@ -236,6 +241,18 @@ impl Cluster {
         host.disk.crash(&mut self.rng);
         if self.trace {
             eprintln!("{:?} {at} crashes", self.now);
+        }
+    }
+
+    /// A member that left joins again.
+    pub(crate) fn again(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        assert!(host.closed);
+        host.begin();
+        let config = host.config.clone();
+        self.input(at, Input::Join(Box::new(config.clone())));
+        if config.durable {
+            self.load(at);
         }
     }
 
@@ -408,6 +425,11 @@ impl Cluster {
     /// How the requests at a host ended.
     pub(crate) fn replies(&self, at: usize) -> &[Reply] {
         &self.hosts[at].replies
+    }
+
+    /// True if nobody waits for the end of a command any more: its host died since.
+    pub(crate) fn is_forgotten(&self, command: Command) -> bool {
+        !self.hosts[self.executed[&command]].sent.contains(&command)
     }
 
     /// Lets time pass.
