@@ -45,7 +45,8 @@ impl Group {
         }
         // What stands in the way may be gone without a sign of its own.
         let before = self.published.status.as_ref().and_then(|status| status.blocked.as_ref());
-        self.published.dirty |= before.is_some_and(|before| self.blocked().as_ref() != Some(before));
+        self.published.dirty |=
+            before.is_some_and(|before| self.blocked().as_ref() != Some(before));
         let due = self.published.due.is_some_and(|at| at <= now);
         if !self.published.dirty && !due {
             return;

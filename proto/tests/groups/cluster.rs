@@ -9,7 +9,10 @@ use bytes::Bytes;
 use mosaik_proto::{
     Core, Digest, Outbox, PeerId,
     discovery::{Catalog, LocalEntry},
-    groups::{Action, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError, Outcome, Output, Status,},
+    groups::{
+        Action, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError, Outcome, Output,
+        Status,
+    },
     ids::{ChannelId, GroupId, LinkId, RequestId, Side},
     links::{DownReason, Path, Paths},
     raft::{Lineage, LogIndex, Role, Seat},

@@ -203,7 +203,9 @@ fn grp_18_a_rolled_back_store_is_noticed() {
         cluster.until("serving", 10 * SECOND, Cluster::is_settled);
         let at = cluster.leader().unwrap();
         commands.push(cluster.execute(at));
-        cluster.until("even", 10 * SECOND, |c| c.is_even() && c.hosts[0].machine.commands().len() == 4);
+        cluster.until("even", 10 * SECOND, |c| {
+            c.is_even() && c.hosts[0].machine.commands().len() == 4
+        });
         let seat = cluster.hosts[0].status().seat;
         cluster.crash(0);
         cluster.hosts[0].disk.put_back(copy);

@@ -31,9 +31,8 @@ fn superseded(cluster: &Cluster, at: usize) -> Option<u64> {
 /// Executes a command at a host, and waits until it is committed there.
 fn commit(cluster: &mut Cluster, at: usize) -> u64 {
     let command = cluster.execute(at);
-    cluster.until("the command is committed", 10 * SECOND, |cluster| {
-        cluster.committed(at, command)
-    });
+    cluster
+        .until("the command is committed", 10 * SECOND, |cluster| cluster.committed(at, command));
     command
 }
 
@@ -64,9 +63,7 @@ fn provisional_with_commands_meets_established() {
             cluster.hosts.iter().all(|host| host.status().leader.is_some())
         });
         let kept = commit(&mut cluster, 0);
-        cluster.until("two voters", SECOND, |cluster| {
-            cluster.hosts[0].status().voters.len() == 2
-        });
+        cluster.until("two voters", SECOND, |cluster| cluster.hosts[0].status().voters.len() == 2);
         for _ in 0..5 {
             commit(&mut cluster, 2);
         }
@@ -201,9 +198,8 @@ fn v4_empty_group_founder_never_returns() {
 #[test]
 fn founders_three_with_two_present_refuses() {
     let founders = Founders::Count(3);
-    let mut cluster = Cluster::apart(3, 3, |_| {
-        GroupConfig { founders: founders.clone(), ..config() }
-    });
+    let mut cluster =
+        Cluster::apart(3, 3, |_| GroupConfig { founders: founders.clone(), ..config() });
     cluster.join(&[0, 1]);
     cluster.until("a leader", 10 * SECOND, |cluster| cluster.leader().is_some());
     let leader = cluster.leader().unwrap();

@@ -31,7 +31,7 @@ const PLAN: Plan =
     Plan { hosts: 3, durable: false, formed: true, crashes: false, wipes: false, churn: false };
 
 fn walk(seed: u64, plan: Plan, steps: usize) {
-    let member = |_| GroupConfig { durable: plan.durable, ..config() };
+    let member = |_| GroupConfig { durable: plan.durable, max_voters: 7, ..config() };
     let mut cluster = if plan.formed {
         let mut cluster = Cluster::new(seed, plan.hosts, member);
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -117,33 +117,35 @@ fn calm(cluster: &mut Cluster, plan: Plan, seed: u64) {
         })
     };
     let lost = |host: &Host| {
-        let lost = |notice: &Notice| {
-            matches!(notice, Notice::Superseded { .. } | Notice::Conflict(_))
-        };
+        let lost = |notice: &Notice| matches!(notice, Notice::Superseded { .. });
         host.notices.iter().any(lost)
     };
     cluster.run(5 * SECOND);
-    if !plan.formed && cluster.hosts.iter().any(|host| matches!(&host.status().blocked, Some(mosaik_proto::groups::Blocked::Conflict(_)))) {
+    if !plan.formed
+        && cluster.hosts.iter().any(|host| {
+            matches!(&host.status().blocked, Some(mosaik_proto::groups::Blocked::Conflict(_)))
+        })
+    {
         return;
     }
     cluster.until(&format!("seed {seed}: every command ends"), 40 * SECOND, all_told);
-    let all_vote = |cluster: &Cluster| {
-        cluster.is_formed() && cluster.is_even() && cluster.is_full()
-    };
-    cluster.until(&format!("seed {seed}: everybody serves"), 40 * SECOND, all_vote);
+    let serves = |cluster: &Cluster| cluster.is_formed() && cluster.is_even();
+    cluster.until(&format!("seed {seed}: one leader"), 40 * SECOND, serves);
     let leader = cluster.leader().unwrap();
     let last = cluster.execute(leader);
-    cluster.until(&format!("seed {seed}: one more command"), 10 * SECOND, |cluster| {
-        cluster.committed(leader, last) && cluster.is_even()
-    });
-    let excused = cluster.hosts.iter().any(lost);
-    assert!(!excused || !plan.formed, "seed {seed}: {}", cluster.describe());
+    let all_vote = |cluster: &Cluster| {
+        let applied = cluster.hosts[0].machine.commands().contains(&last);
+        cluster.committed(leader, last) && applied && cluster.is_full() && cluster.is_even()
+    };
+    cluster.until(&format!("seed {seed}: everybody serves"), 40 * SECOND, all_vote);
     let applied = cluster.hosts[0].machine.commands().to_vec();
     let once: BTreeSet<_> = applied.iter().copied().collect();
     assert_eq!(once.len(), applied.len(), "seed {seed}: no command twice");
     for (command, at) in &cluster.executed {
         match cluster.hosts[*at].outcomes.get(command) {
             Some(Outcome::Committed { .. }) => {
+                // Who founded a history of its own, alone and in memory, may lose that (GRP-13).
+                let excused = !plan.durable && lost(&cluster.hosts[*at]);
                 assert!(excused || once.contains(command), "seed {seed}: {command} is lost");
             }
             Some(Outcome::Rejected(_)) => {
