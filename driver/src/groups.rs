@@ -29,6 +29,7 @@ mod machine;
 pub(crate) mod reads;
 pub(crate) mod runner;
 pub(crate) mod settings;
+pub(crate) mod snapshots;
 mod state_sync;
 pub(crate) mod store;
 
@@ -44,7 +45,7 @@ pub use mosaik_proto::{
 pub use self::{
     machine::{ApplyContext, Command, LeadershipPreference, NoOp, StateMachine},
     settings::GroupConfig,
-    state_sync::{LogReplaySync, StateSync},
+    state_sync::{Image, LogReplaySync, SnapshotMachine, SnapshotSync, StateSync},
 };
 pub use crate::{
     handle::{

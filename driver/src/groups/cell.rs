@@ -9,16 +9,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use mosaik_proto::{
     NetworkId,
     groups::{
-        Blocked, Cursor, GroupConfig, Index, Input, Loaded, Notice, OperatorError, Outcome, Output,
-        Status,
+        Blocked, Cursor, GroupConfig, Index, Input, Notice, OperatorError, Outcome, Output, Status,
     },
     ids::{GroupId, RequestId},
     limits,
-    raft::{LogIndex, Role, Snapshot, Term},
+    raft::{LogIndex, Role, Term, Ticket, Write},
 };
 
 use super::{
@@ -27,12 +25,13 @@ use super::{
     reads::Reads,
     runner::Run,
     settings::GroupConfig as Settings,
+    snapshots::Snapshots,
     store::Store,
 };
 use crate::{
     handle::shared::{Clock, Shared},
     metrics::groups::GroupMetrics,
-    storage::{self, LogStore, SnapshotReader, StoreError},
+    storage::{self, LogStore},
     sync::{
         broadcast::Broadcast,
         cell::{Watched, lock},
@@ -106,6 +105,7 @@ pub(crate) struct GroupCell {
     pub(crate) notices: Broadcast<Notice>,
     pub(crate) metrics: GroupMetrics,
     pub(crate) store: Arc<Store>,
+    pub(crate) snapshots: Snapshots,
     config: GroupConfig,
     clock: Clock,
     inbox: Arc<Inbox>,
@@ -137,6 +137,7 @@ impl GroupCell {
             notices: Broadcast::new(limits::GROUP_NOTICES),
             metrics: shared.metrics.group(&id),
             store: Arc::default(),
+            snapshots: Snapshots::default(),
             config,
             clock: shared.clock.clone(),
             inbox: Arc::clone(&shared.inbox),
@@ -223,27 +224,40 @@ impl GroupCell {
     /// Carries out what the core asks for. True if the group is over.
     pub(crate) fn output(&self, output: Output) -> bool {
         match output {
-            Output::Persist { ticket, write } => self.store.write(ticket, *write, self),
+            Output::Persist { ticket, write } => self.persist(ticket, *write),
             Output::RememberBoot { seat, boot } => self.store.remember_boot(seat, boot, self),
-            Output::Wipe => self.store.wipe(self),
+            Output::Wipe => {
+                self.snapshots.reset();
+                self.store.wipe(self);
+            }
             Output::Apply(run) => self.jobs.push(Job::Apply(run)),
             Output::Outcome { first, count, outcome } => {
                 self.jobs.push(Job::Outcome { first, count, outcome });
             }
             Output::ReadReady(read) => self.jobs.push(Job::ReadReady(read)),
             Output::ReadFailed(read) => self.jobs.push(Job::ReadFailed(read)),
-            Output::Freeze { snapshot, head } => self.jobs.push(Job::Freeze { snapshot, head }),
-            Output::Install { snapshot, .. } => self.report(Input::InstallFailed {
-                last: snapshot.last.index,
-                why: mosaik_proto::groups::InstallFault::Refused("no snapshots".into()),
-            }),
-            Output::Reset => self.jobs.push(Job::Reset),
-            Output::TakeDigest(_)
-            | Output::Compact(_)
-            | Output::FetchBegin { .. }
-            | Output::FetchChunk(_)
-            | Output::FetchCancel => {}
-            Output::ReadChunk { read, .. } => self.report(Input::Chunk { read, data: None }),
+            Output::Freeze { snapshot, head } => {
+                let epoch = self.snapshots.epoch();
+                self.job(Job::Freeze { epoch, snapshot, head });
+            }
+            Output::Install { snapshot, head: _, bytes, digest } => {
+                let epoch = self.snapshots.epoch();
+                self.job(Job::Install { epoch, snapshot, bytes, digest });
+            }
+            Output::Reset => {
+                self.snapshots.reset();
+                self.jobs.push(Job::Reset);
+            }
+            Output::TakeDigest(at) => self.job(Job::Digest(at)),
+            Output::Compact(last) => self.snapshots.compact(last, self),
+            Output::FetchBegin { snapshot, bytes: _ } => {
+                self.snapshots.fetch_begin(*snapshot, self);
+            }
+            Output::FetchChunk(chunk) => self.snapshots.fetch_chunk(chunk, self),
+            Output::FetchCancel => self.snapshots.fetch_cancel(),
+            Output::ReadChunk { read, last, chunk } => {
+                self.job(Job::ReadChunk { read, last, chunk });
+            }
             Output::Taken { first, count, index } => {
                 let mut wakers = Vec::new();
                 self.calls.taken(first, count, index, &mut wakers);
@@ -267,6 +281,15 @@ impl GroupCell {
             }
         }
         false
+    }
+
+    fn persist(&self, ticket: Ticket, write: Write) {
+        let begins = write.reset.as_ref().is_some_and(|base| base.last.index > LogIndex(0));
+        self.store.write(ticket, write, self);
+        if begins {
+            // The log begins with another snapshot from now on.
+            self.store.submit(storage::Task::OpenSnapshot, self);
+        }
     }
 
     fn show(&self, status: Status) {
@@ -301,6 +324,16 @@ impl GroupCell {
         self.announce();
     }
 
+    /// For threads that outlive the group.
+    pub(crate) fn handle(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
+    }
+
+    /// Something for the executor.
+    pub(crate) fn job(&self, job: Job) {
+        self.jobs.push(job);
+    }
+
     pub(crate) fn applied(&self, at: Cursor, through: LogIndex) {
         self.applied.change(|applied| *applied = at);
         self.metrics.committed.set(at.index().0 as f64);
@@ -330,26 +363,6 @@ impl GroupCell {
     ) {
         self.calls.ended(first, count, outcome, fenced, wakers);
         self.metrics.ended(first, count, outcome, self.clock.now().mono);
-    }
-
-    /// The machine was frozen.
-    pub(crate) fn frozen(&self, snapshot: Snapshot, head: &Bytes, state: Bytes) {
-        let _ = (head, state);
-        self.report(Input::FreezeFailed(snapshot.last.index));
-    }
-
-    pub(crate) fn on_staged(&self, staged: Result<(), StoreError>) {
-        let _ = (self, staged);
-    }
-
-    pub(crate) fn on_opened(&self, opened: Result<Option<Box<dyn SnapshotReader>>, StoreError>) {
-        let _ = (self, opened.is_ok());
-    }
-
-    pub(crate) fn on_loaded(&self, loaded: storage::Loaded) {
-        let storage::Loaded { seat, boot, boots, stored, .. } = loaded;
-        let loaded = Loaded { seat, boot, boots, stored, snapshot: None };
-        self.report(Input::Loaded(Box::new(loaded)));
     }
 
     /// Everything resolves. Later calls change nothing.

@@ -9,11 +9,13 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use mosaik_proto::{
+    Digest,
     groups::{Applying, Outcome},
-    raft::Snapshot,
+    raft::{LogIndex, Snapshot},
 };
 
-use crate::sync::cell::lock;
+use super::snapshots::Whole;
+use crate::{storage, sync::cell::lock};
 
 /// Something that concerns the machine.
 #[derive(Debug)]
@@ -26,8 +28,18 @@ pub(crate) enum Job {
     ReadReady(u64),
     /// Reads may not.
     ReadFailed(u64),
-    /// Freeze the machine.
-    Freeze { snapshot: Box<Snapshot>, head: Bytes },
+    /// Freeze the machine, if this is still the epoch of snapshots.
+    Freeze { epoch: u64, snapshot: Box<Snapshot>, head: Bytes },
+    /// Replace it by what was fetched.
+    Install { epoch: u64, snapshot: Box<Snapshot>, bytes: u64, digest: Digest },
+    /// The store has what is to be installed, or refuses it.
+    Staged(Result<(), String>),
+    /// Replace the machine by the store's snapshot, before anything else.
+    Restore(Box<(storage::Loaded, Whole)>),
+    /// Say the digest of its state.
+    Digest(LogIndex),
+    /// Read a chunk for another member.
+    ReadChunk { read: u64, last: LogIndex, chunk: u64 },
     /// Begin as new.
     Reset,
     /// The group was left: nothing comes behind it.

@@ -11,10 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use mosaik_proto::{
-    NetworkId,
-    groups::{Applying, Cursor, Index, Input},
+    Digest, NetworkId,
+    groups::{Applying, Cursor, Index, Input, InstallFault},
     ids::GroupId,
-    raft::{LogIndex, Term},
+    raft::{LogIndex, Snapshot, Term},
     streams::item,
 };
 
@@ -23,6 +23,7 @@ use super::{
     jobs::Job,
     machine::{ApplyContext, StateMachine},
     reads::Verdict,
+    snapshots::{self, Whole},
     state_sync::StateSync,
 };
 use crate::datum::Datum;
@@ -69,11 +70,20 @@ pub(crate) struct Runner<M: StateMachine> {
     fresh: Option<M>,
     /// Nothing was applied since the machine was new.
     untouched: bool,
+    /// A machine that was restored, and waits for the store.
+    restored: Option<Restored<M>>,
+}
+
+/// A machine of a snapshot.
+struct Restored<M> {
+    machine: M,
+    last: LogIndex,
+    at: Cursor,
 }
 
 impl<M: StateMachine> Runner<M> {
     pub(crate) const fn new(hosted: Arc<Hosted<M>>, sync: M::StateSync, fresh: Option<M>) -> Self {
-        Self { hosted, sync, fresh, untouched: true }
+        Self { hosted, sync, fresh, untouched: true, restored: None }
     }
 
     fn apply(&mut self, run: &Applying, cell: &GroupCell) {
@@ -119,6 +129,7 @@ impl<M: StateMachine> Runner<M> {
 
     /// The history that the machine holds is lost.
     fn reset(&mut self, cell: &GroupCell) {
+        self.restored = None;
         let state = &mut *self.hosted.write();
         state.applied = Cursor::default();
         cell.reset();
@@ -141,12 +152,114 @@ impl<M: StateMachine> Runner<M> {
         cell.unfence();
     }
 
-    fn freeze(&mut self) -> Result<Bytes, String> {
-        let state = self.hosted.read();
-        if let Some(why) = &state.failed {
-            return Err(why.to_string());
+    /// Takes an image of the machine, of which another thread makes bytes.
+    fn freeze(&self, epoch: u64, snapshot: Snapshot, head: &Bytes, cell: &GroupCell) {
+        let last = snapshot.last.index;
+        let image = {
+            let state = self.hosted.read();
+            match &state.failed {
+                Some(why) => Err(why.to_string()),
+                None => guarded(|| self.sync.freeze(&state.machine)).and_then(|image| image),
+            }
+        };
+        let refuse = move |cell: &GroupCell, why: String| {
+            tracing::warn!(group = %cell.id, %why, "the machine cannot be frozen");
+            cell.report(Input::FreezeFailed(last));
+        };
+        let image = match image {
+            Ok(image) => image,
+            Err(why) => return refuse(cell, why),
+        };
+        let (mut bytes, weak) = (head.to_vec(), cell.handle());
+        let write = move || {
+            let Some(cell) = weak.upgrade() else { return };
+            match guarded(|| image.write(&mut bytes)) {
+                Ok(()) => {
+                    let digest = snapshots::digest_of(&bytes);
+                    let whole = Whole { snapshot, bytes: bytes.into(), digest };
+                    cell.snapshots.frozen(epoch, whole, &cell);
+                }
+                Err(why) => refuse(&cell, why),
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("mosaik-freeze".into()).spawn(write) {
+            tracing::warn!(%error, "no thread to freeze a machine on");
+            cell.report(Input::FreezeFailed(last));
         }
-        guarded(|| self.sync.freeze(&state.machine)).and_then(|frozen| frozen)
+    }
+
+    /// A machine with the state of a snapshot.
+    fn restore(&self, snapshot: &Snapshot, bytes: &Bytes) -> Result<Restored<M>, String> {
+        let part = snapshots::machine_part(bytes)?;
+        let state = self.hosted.read();
+        let machine = guarded(|| self.sync.restore(&state.machine, &part)).and_then(|it| it)?;
+        let at = Cursor::new(snapshot.last.term, Index(snapshot.commands));
+        Ok(Restored { machine, last: snapshot.last.index, at })
+    }
+
+    /// The restored machine takes the place of the present one.
+    fn replace(&mut self, restored: Restored<M>, cell: &GroupCell) {
+        let Restored { machine, last, at } = restored;
+        let old = {
+            let state = &mut *self.hosted.write();
+            state.applied = at;
+            std::mem::replace(&mut state.machine, machine)
+        };
+        self.untouched = false;
+        // It may panic.
+        let _ = guarded(|| drop(old));
+        cell.applied(at, last);
+    }
+
+    fn install(
+        &mut self,
+        epoch: u64,
+        snapshot: &Snapshot,
+        (bytes, digest): (u64, Digest),
+        cell: &GroupCell,
+    ) {
+        let last = snapshot.last.index;
+        let fetched = cell.snapshots.fetched(epoch);
+        let restored = fetched
+            .ok_or_else(|| InstallFault::Refused("nothing was fetched".into()))
+            .and_then(|fetched| {
+                snapshots::compare(&fetched, bytes, digest)?;
+                let restored = self.restore(snapshot, &fetched).map_err(InstallFault::Refused)?;
+                Ok((restored, fetched))
+            });
+        match restored {
+            Ok((restored, fetched)) => {
+                self.restored = Some(restored);
+                if cell.snapshots.install(epoch, last, fetched, cell) {
+                    self.installed(Ok(()), cell);
+                }
+            }
+            Err(why) => cell.report(Input::InstallFailed { last, why }),
+        }
+    }
+
+    /// The store has the snapshot as well, or refuses it.
+    fn installed(&mut self, staged: Result<(), String>, cell: &GroupCell) {
+        let Some(restored) = self.restored.take() else { return };
+        let last = restored.last;
+        cell.report(match staged {
+            Ok(()) => {
+                self.replace(restored, cell);
+                Input::Installed(last)
+            }
+            Err(why) => Input::InstallFailed { last, why: InstallFault::Refused(why) },
+        });
+    }
+
+    fn digest(&self, at: LogIndex, cell: &GroupCell) {
+        let digest = {
+            let state = self.hosted.read();
+            let digest = || guarded(|| state.machine.digest()).ok().flatten();
+            state.failed.is_none().then(digest).flatten()
+        };
+        if let Some(digest) = digest {
+            cell.report(Input::StateDigest { at, digest });
+        }
     }
 }
 
@@ -160,15 +273,25 @@ impl<M: StateMachine> Run for Runner<M> {
             }
             Job::ReadReady(read) => cell.reads.answer(read, Verdict::Ready),
             Job::ReadFailed(read) => cell.reads.answer(read, Verdict::Failed),
-            Job::Freeze { snapshot, head } => {
-                let last = snapshot.last.index;
-                match self.freeze() {
-                    Ok(state) => cell.frozen(*snapshot, &head, state),
-                    Err(why) => {
-                        tracing::warn!(group = %cell.id, %why, "the machine cannot be frozen");
-                        cell.report(Input::FreezeFailed(last));
+            Job::Freeze { epoch, snapshot, head } => self.freeze(epoch, *snapshot, &head, cell),
+            Job::Install { epoch, snapshot, bytes, digest } => {
+                self.install(epoch, &snapshot, (bytes, digest), cell);
+            }
+            Job::Staged(staged) => self.installed(staged, cell),
+            Job::Restore(loaded) => {
+                let (loaded, whole) = *loaded;
+                match self.restore(&whole.snapshot, &whole.bytes) {
+                    Ok(restored) => {
+                        self.replace(restored, cell);
+                        snapshots::report_loaded(loaded, Some(&whole), cell);
                     }
+                    Err(why) => snapshots::damaged(&why, cell),
                 }
+            }
+            Job::Digest(at) => self.digest(at, cell),
+            Job::ReadChunk { read, last, chunk } => {
+                let data = cell.snapshots.chunk(last, chunk);
+                cell.report(Input::Chunk { read, data });
             }
             Job::Reset => self.reset(cell),
             Job::End => cell.end(),

@@ -137,16 +137,17 @@ impl Store {
             Report::PersistFailed { error, .. }
             | Report::Failed(error)
             | Report::Compacted(Err(error)) => self.fail(&error, cell),
-            Report::Staged(staged) => cell.on_staged(staged),
+            Report::ChunkWritten => cell.snapshots.on_chunk_written(cell),
+            Report::Staged(staged) => cell.snapshots.on_staged(staged, cell),
             Report::Compacted(Ok(_)) => {}
-            Report::Opened(opened) => cell.on_opened(opened),
+            Report::Opened(opened) => cell.snapshots.on_opened(opened, cell),
         }
         lock(&self.state).hand_over();
     }
 
     fn on_loaded(&self, loaded: Loaded, cell: &GroupCell) {
         lock(&self.state).wiping = false;
-        cell.on_loaded(loaded);
+        cell.snapshots.on_loaded(loaded, cell);
     }
 
     fn on_load_failed(&self, error: &StoreError, cell: &GroupCell) {

@@ -194,6 +194,7 @@ impl<M: StateMachine> GroupBuilder<'_, M> {
             can_vote: preference != LeadershipPreference::Observer,
             durable: store.is_some(),
             snapshots: sync.has_snapshots(),
+            digests: self.machine.digest().is_some(),
             restartable: fresh.is_some(),
             timing,
             max_voters: self.max_voters,

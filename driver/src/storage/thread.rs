@@ -53,6 +53,8 @@ pub enum Report {
     },
     /// The store failed at something that no write waits for. What is written later fails as well.
     Failed(StoreError),
+    /// [`Task::SnapshotChunk`] was written: there is room for another.
+    ChunkWritten,
     /// [`Task::FinishSnapshot`] ended; or it was dropped because one of its chunks failed, which is
     /// said at once. The log goes on in any case.
     Staged(Result<(), StoreError>),
@@ -269,8 +271,9 @@ impl Worker {
                 }
             }
             Task::SnapshotChunk(chunk) => match self.call(|store| store.snapshot_chunk(&chunk)) {
+                Ok(()) => (self.report)(Report::ChunkWritten),
                 // The one before failed, and said so.
-                Ok(()) | Err(StoreError::NoSnapshot(_)) => {}
+                Err(StoreError::NoSnapshot(_)) => {}
                 Err(error) => (self.report)(Report::Staged(Err(error))),
             },
             Task::FinishSnapshot => {
@@ -346,6 +349,7 @@ impl fmt::Debug for Report {
                 f.debug_tuple("PersistFailed").field(ticket).field(error).finish()
             }
             Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+            Self::ChunkWritten => f.write_str("ChunkWritten"),
             Self::Staged(staged) => f.debug_tuple("Staged").field(staged).finish(),
             Self::Compacted(compacted) => f.debug_tuple("Compacted").field(compacted).finish(),
             Self::Opened(Ok(_)) => f.write_str("Opened(Ok)"),
