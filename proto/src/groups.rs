@@ -49,6 +49,7 @@
 //!
 //! References: `docs/spec/groups.md` (GRP rules), decisions §4; RFC 9266 (channel bindings).
 
+mod announcing;
 mod applying;
 mod batch;
 #[allow(dead_code, reason = "being wired")]
@@ -69,6 +70,7 @@ mod frames;
 mod gate;
 mod group;
 mod head;
+mod health;
 mod index;
 mod intake;
 mod key;
@@ -84,6 +86,7 @@ mod sessions;
 mod snapshot_digest;
 mod snapshots;
 mod standing;
+mod state;
 mod state_sync;
 mod status;
 mod vocabulary;
@@ -98,12 +101,13 @@ use bytes::Bytes;
 pub use self::{
     config::{ConsensusConfig, GroupConfig},
     head::head_length,
+    health::{Blocked, Member, Status},
     index::{Cursor, Index, IndexRange},
     key::{GroupKey, GroupTerms},
     snapshot_digest::SnapshotDigest,
     vocabulary::{
-        Action, Applying, Blocked, Counter, Env, Event, FrozenHead, Input, InstallFault, Loaded,
-        Member, Notice, OperatorError, Outcome, Output, Rejection, Status, StoreFault,
+        Action, Applying, Counter, Env, Event, FrozenHead, Input, InstallFault, Loaded, Notice,
+        OperatorError, Outcome, Output, Rejection, StoreFault,
     },
 };
 use self::{

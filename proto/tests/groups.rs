@@ -20,5 +20,7 @@ mod lives;
 mod machine;
 #[path = "groups/rivals.rs"]
 mod rivals;
+#[path = "groups/views.rs"]
+mod views;
 #[path = "groups/walks.rs"]
 mod walks;

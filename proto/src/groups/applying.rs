@@ -2,10 +2,11 @@
 
 use alloc::collections::VecDeque;
 
-use super::Index;
+use super::{Index, context::Cx, control::Control, group::Group, state::State};
 use crate::{
     limits,
-    raft::{LogIndex, Run, Snapshot},
+    raft::{Kind, LogIndex, Membership, Run, Snapshot},
+    wire,
 };
 
 /// What a run costs the host besides its bytes.
@@ -63,6 +64,69 @@ impl Handing {
         {
             self.under_way.pop_front();
             self.bytes -= cost;
+        }
+    }
+}
+
+impl Group {
+    /// GRP-20: hands committed entries to the machine, as far as it keeps up.
+    pub(super) fn hand_over(&mut self, cx: &mut Cx<'_>) {
+        let mut runs = core::mem::take(&mut self.runs);
+        while let State::Member(standing) = &self.state {
+            let (from, to) = (self.handing.handed().next(), standing.raft.commit());
+            let room = self.handing.room();
+            if from > to || room == 0 || self.sync.is_installing() {
+                break;
+            }
+            standing.raft.log().visit(from, to, room, |run| runs.push(run));
+            let tenure = self.tenure;
+            for run in runs.drain(..) {
+                // An entry may end the lineage that it stands in.
+                if self.tenure == tenure {
+                    self.hand(run, cx);
+                }
+            }
+        }
+        runs.clear();
+        self.runs = runs;
+    }
+
+    fn hand(&mut self, run: Run, cx: &mut Cx<'_>) {
+        self.handing.hand(&run);
+        match run.kind {
+            Kind::Noop => {}
+            Kind::Membership => self.on_voters(&run),
+            Kind::Control => self.on_control(&run, cx),
+            Kind::Commands => self.hand_commands(run, cx),
+        }
+    }
+
+    fn on_voters(&mut self, run: &Run) {
+        let State::Member(standing) = &mut self.state else { return };
+        if let Ok(voters) = wire::decode::<Membership>(&run.data) {
+            standing.voters = voters;
+        }
+        self.dirty.standing = true;
+        self.published.dirty = true;
+    }
+
+    fn on_control(&mut self, run: &Run, cx: &mut Cx<'_>) {
+        let control = Control::decode(&run.data);
+        if let Some(control) = &control {
+            self.calls.hand_control(run, control);
+        }
+        match control {
+            Some(Control::Fork { from }) => {
+                let index = self.handing.index();
+                if let State::Member(standing) = &mut self.state {
+                    standing.parent = Some((from, index));
+                    self.published.dirty = true;
+                }
+            }
+            Some(Control::Yield { to }) => self.on_yield(to, cx),
+            Some(Control::Mark) => self.on_mark(run, cx),
+            Some(Control::Compare) => self.on_compare(run, cx),
+            _ => {}
         }
     }
 }

@@ -10,8 +10,9 @@ use super::{
     context::Cx,
     control::Control,
     frames::{Class, Frame},
-    group::{Group, State},
+    group::Group,
     intake::{Asked, Why},
+    state::State,
 };
 use crate::{
     ids::PeerId,

@@ -1,102 +1,29 @@
 //! One group on this node: its bonds, the history that it takes part in, and its host's calls.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 use super::{
-    Action, Counter, GroupConfig, Index, Input, Loaded, Notice, Output, StoreFault,
+    Action, Counter, GroupConfig, Input, Loaded, Notice, Output, StoreFault,
     applying::Handing,
     bonds::{BondEvent, Bonds},
     boots::{Boots, Start},
     calls::Calls,
     context::Cx,
-    control::Control,
-    frames::{Announcement, Class, Frame, Told},
+    frames::{Class, Frame, Told},
     leaving::Leaving,
     recovery::Operator,
-    standing::Claim,
+    state::State,
     state_sync::StateSync,
     status::Published,
 };
 use crate::{
     core::{Core as _, Outbox},
     ids::PeerId,
-    raft::{
-        self, Kind, Lineage, LogIndex, Membership, Message, Position, Raft, Role, Run, Seat, SeatId,
-    },
+    raft::{self, Lineage, LogIndex, Message, Role, Run, Seat, SeatId},
     rng::Rng,
     time::Instant,
     wire::CloseCode,
 };
-
-/// Where a member stands.
-#[derive(Debug)]
-pub(super) enum State {
-    /// Its store is being opened, or made anew.
-    Loading,
-    /// It takes part in no history.
-    Empty,
-    /// It has a log: as a voter, or as a copy.
-    Member(Box<Standing>),
-}
-
-/// One member's part in one lineage.
-#[derive(Debug)]
-pub(super) struct Standing {
-    pub(super) raft: Raft,
-    pub(super) lineage: Lineage,
-    /// What the lineage was made from, and with how many commands.
-    pub(super) parent: Option<(Lineage, Index)>,
-    /// The lineage never yields: its log listed a second voter, or commands count (GRP-12).
-    pub(super) established: bool,
-    /// Commands known to be committed.
-    pub(super) committed: u64,
-    /// The voters in force behind the last entry that was handed over.
-    pub(super) voters: Membership,
-    /// Members of this lineage that Raft was told of, and whether they may vote.
-    linked: Vec<(Seat, bool)>,
-    /// Others were members: its log may live on elsewhere.
-    pub(super) shared: bool,
-    /// The seats of everybody who is bonded, as Raft was told.
-    pub(super) met: Vec<Seat>,
-    /// Commits that the leader spoke of when it was first heard are not all here yet.
-    goal: Option<LogIndex>,
-    led: Option<Seat>,
-}
-
-impl Standing {
-    pub(super) fn new(raft: Raft, lineage: Lineage, voters: Membership, committed: u64) -> Self {
-        Self {
-            raft,
-            lineage,
-            parent: None,
-            established: false,
-            committed,
-            voters,
-            linked: Vec::new(),
-            shared: false,
-            met: Vec::new(),
-            goal: None,
-            led: None,
-        }
-    }
-
-    pub(super) fn is_catching_up(&self) -> bool {
-        self.led.is_none() || self.goal.is_some_and(|goal| self.raft.commit() < goal)
-    }
-
-    /// A leader says what is committed: so much this member must have before it counts as up to date.
-    fn hear(&mut self, leader: Seat, message: &Message) {
-        let commit = match message {
-            Message::Append(append) => append.commit,
-            Message::Behind { base, .. } => base.index,
-            _ => return,
-        };
-        if self.led != Some(leader) {
-            self.led = Some(leader);
-            self.goal = Some(commit);
-        }
-    }
-}
 
 /// What is to be looked at again before a step ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,9 +44,9 @@ pub(super) struct Group {
     pub(super) state: State,
     /// This member's store; not known before it is loaded.
     pub(super) seat: Option<Seat>,
-    boot: u64,
+    pub(super) boot: u64,
     /// Tells this start of the process from others.
-    start: u64,
+    pub(super) start: u64,
     boots: Boots,
     pub(super) handing: Handing,
     pub(super) sync: StateSync,
@@ -144,7 +71,7 @@ pub(super) struct Group {
     pub(super) accepted: Option<LogIndex>,
     pub(super) refused: Option<raft::Refused>,
     actions: Outbox<raft::Action>,
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     /// Rises with every lineage entered or left.
     pub(super) tenure: u64,
     pub(super) closed: bool,
@@ -486,128 +413,6 @@ impl Group {
         self.announce(cx);
         self.go_on_leaving(cx);
         self.publish(cx);
-    }
-
-    /// GRP-20: hands committed entries to the machine, as far as it keeps up.
-    fn hand_over(&mut self, cx: &mut Cx<'_>) {
-        let mut runs = core::mem::take(&mut self.runs);
-        while let State::Member(standing) = &self.state {
-            let (from, to) = (self.handing.handed().next(), standing.raft.commit());
-            let room = self.handing.room();
-            if from > to || room == 0 || self.sync.is_installing() {
-                break;
-            }
-            standing.raft.log().visit(from, to, room, |run| runs.push(run));
-            let tenure = self.tenure;
-            for run in runs.drain(..) {
-                // An entry may end the lineage that it stands in.
-                if self.tenure == tenure {
-                    self.hand(run, cx);
-                }
-            }
-        }
-        runs.clear();
-        self.runs = runs;
-    }
-
-    fn hand(&mut self, run: Run, cx: &mut Cx<'_>) {
-        self.handing.hand(&run);
-        match run.kind {
-            Kind::Noop => {}
-            Kind::Membership => self.on_voters(&run),
-            Kind::Control => self.on_control(&run, cx),
-            Kind::Commands => self.hand_commands(run, cx),
-        }
-    }
-
-    fn on_voters(&mut self, run: &Run) {
-        let State::Member(standing) = &mut self.state else { return };
-        if let Ok(voters) = crate::wire::decode::<Membership>(&run.data) {
-            standing.voters = voters;
-        }
-        self.dirty.standing = true;
-        self.published.dirty = true;
-    }
-
-    fn on_control(&mut self, run: &Run, cx: &mut Cx<'_>) {
-        let control = Control::decode(&run.data);
-        if let Some(control) = &control {
-            self.calls.hand_control(run, control);
-        }
-        match control {
-            Some(Control::Fork { from }) => {
-                let index = self.handing.index();
-                if let State::Member(standing) = &mut self.state {
-                    standing.parent = Some((from, index));
-                    self.published.dirty = true;
-                }
-            }
-            Some(Control::Yield { to }) => self.on_yield(to, cx),
-            Some(Control::Mark) => self.on_mark(run, cx),
-            Some(Control::Compare) => self.on_compare(run, cx),
-            _ => {}
-        }
-    }
-
-    /// Tells the others what this member is, if that changed.
-    pub(super) fn announce(&mut self, cx: &mut Cx<'_>) {
-        self.judge_own();
-        let Some(seat) = self.seat else { return };
-        let mine = self.claim();
-        let mut said = Announcement {
-            lineage: mine.lineage,
-            seat: seat.id,
-            boot: self.boot,
-            start: self.start,
-            can_vote: mine.can_vote,
-            holds: mine.holds,
-            leads: mine.leads,
-            follows: None,
-            established: mine.established,
-            commands: mine.commands,
-            end: Position::default(),
-            parent: mine.parent,
-            left: self.closed,
-        };
-        if let State::Member(standing) = &self.state {
-            let leader = standing.raft.leader();
-            said.follows = leader.map(|leader| leader.peer).filter(|leader| *leader != self.me);
-            let before = self.bonds.mine().filter(|before| before.lineage == mine.lineage);
-            if leader.is_none() {
-                said.end = standing.raft.log().last();
-            } else if let Some(before) = before.filter(|_| mine.established) {
-                // Not worth a word with every command: only lineages that may yield are counted.
-                (said.commands, said.end) = (before.commands, before.end);
-            }
-        }
-        self.bonds.announce(said, cx);
-    }
-
-    /// What this member says of itself.
-    pub(super) fn claim(&self) -> Claim {
-        let mut claim = Claim {
-            peer: self.me,
-            seat: self.seat.map_or(SeatId([0; 16]), |seat| seat.id),
-            can_vote: self.config.can_vote && (self.leaving.is_none() || self.config.durable),
-            lineage: None,
-            holds: false,
-            leads: false,
-            follows: false,
-            established: false,
-            commands: 0,
-            parent: None,
-        };
-        if let State::Member(standing) = &self.state {
-            let raft = &standing.raft;
-            claim.lineage = Some(standing.lineage);
-            claim.holds = raft.holds();
-            claim.leads = raft.role() == Role::Leader;
-            claim.follows = !claim.leads && raft.leader().is_some();
-            claim.established = standing.established;
-            claim.commands = raft.log().commands();
-            claim.parent = standing.parent.map(|(lineage, _)| lineage);
-        }
-        claim
     }
 
     pub(super) fn output(&self, cx: &mut Cx<'_>, output: Output) {

@@ -1,10 +1,6 @@
 //! Leaving in good order.
 
-use super::{
-    Output,
-    context::Cx,
-    group::{Group, State},
-};
+use super::{Output, context::Cx, group::Group, state::State};
 use crate::{raft, time::Instant};
 
 /// A leave under way.

@@ -6,8 +6,9 @@ use super::{
     context::Cx,
     control::Control,
     frames::Announcement,
-    group::{Group, Standing, State, half, new_seat},
+    group::{Group, half, new_seat},
     standing::{self, Own, Verdict},
+    state::{Standing, State},
 };
 use crate::{
     ids::PeerId,

@@ -3,10 +3,7 @@
 use alloc::collections::BTreeSet;
 
 use super::{
-    Notice, OperatorError, Output,
-    context::Cx,
-    control::Control,
-    group::{Group, State},
+    Notice, OperatorError, Output, context::Cx, control::Control, group::Group, state::State,
 };
 use crate::{
     ids::{PeerId, RequestId},

@@ -12,10 +12,11 @@ use super::{
     digests::{self, Digests},
     fetch::{Effect, Fetch},
     frames::{Class, Frame, Manifest, Told},
-    group::{Group, State},
+    group::Group,
     head,
     serving::Question,
     snapshots::Snapshots,
+    state::State,
 };
 use crate::{
     Digest,

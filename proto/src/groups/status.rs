@@ -3,9 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Blocked, Cursor, Index, Member, Output, Status,
-    context::Cx,
-    group::{Group, State},
+    Blocked, Cursor, Index, Member, Output, Status, context::Cx, group::Group, state::State,
 };
 use crate::{
     raft::{Founders, Lag, Membership, Raft, Role, Seat, Term},

@@ -1,0 +1,76 @@
+//! Where a member stands: what it knows of the history that it takes part in.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use super::Index;
+use crate::raft::{Lineage, LogIndex, Membership, Message, Raft, Seat};
+
+/// Where a member stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Its store is being opened, or made anew.
+    Loading,
+    /// It takes part in no history.
+    Empty,
+    /// It has a log: as a voter, or as a copy.
+    Member(Box<Standing>),
+}
+
+/// One member's part in one lineage.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) raft: Raft,
+    pub(super) lineage: Lineage,
+    /// What the lineage was made from, and with how many commands.
+    pub(super) parent: Option<(Lineage, Index)>,
+    /// The lineage never yields: its log listed a second voter, or commands count (GRP-12).
+    pub(super) established: bool,
+    /// Commands known to be committed.
+    pub(super) committed: u64,
+    /// The voters in force behind the last entry that was handed over.
+    pub(super) voters: Membership,
+    /// Members of this lineage that Raft was told of, and whether they may vote.
+    pub(super) linked: Vec<(Seat, bool)>,
+    /// Others were members: its log may live on elsewhere.
+    pub(super) shared: bool,
+    /// The seats of everybody who is bonded, as Raft was told.
+    pub(super) met: Vec<Seat>,
+    /// Commits that the leader spoke of when it was first heard are not all here yet.
+    pub(super) goal: Option<LogIndex>,
+    pub(super) led: Option<Seat>,
+}
+
+impl Standing {
+    pub(super) fn new(raft: Raft, lineage: Lineage, voters: Membership, committed: u64) -> Self {
+        Self {
+            raft,
+            lineage,
+            parent: None,
+            established: false,
+            committed,
+            voters,
+            linked: Vec::new(),
+            shared: false,
+            met: Vec::new(),
+            goal: None,
+            led: None,
+        }
+    }
+
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.led.is_none() || self.goal.is_some_and(|goal| self.raft.commit() < goal)
+    }
+
+    /// A leader says what is committed: so much this member must have before it counts as up to date.
+    pub(super) fn hear(&mut self, leader: Seat, message: &Message) {
+        let commit = match message {
+            Message::Append(append) => append.commit,
+            Message::Behind { base, .. } => base.index,
+            _ => return,
+        };
+        if self.led != Some(leader) {
+            self.led = Some(leader);
+            self.goal = Some(commit);
+        }
+    }
+}
