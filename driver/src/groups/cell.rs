@@ -311,13 +311,13 @@ impl GroupCell {
 
     // --- the executor's and the store's side -----------------------------------------------
 
-    /// Something for the core. Of reports that say "up to here" the last one is enough.
+    /// Something for the core. Of reports that say "up to here" the last one is enough; of writes each
+    /// is reported: Raft counts one when all before it were.
     pub(crate) fn report(&self, input: Input) {
         {
             let reports = &mut lock(&self.mail).reports;
             match (reports.back_mut(), &input) {
-                (Some(last @ Input::Applied(_)), Input::Applied(_))
-                | (Some(last @ Input::Persisted(_)), Input::Persisted(_)) => *last = input,
+                (Some(last @ Input::Applied(_)), Input::Applied(_)) => *last = input,
                 _ => reports.push_back(input),
             }
         }

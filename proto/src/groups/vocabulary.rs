@@ -183,7 +183,8 @@ pub enum Input {
     Loaded(Box<Loaded>),
     /// The store cannot be used: it counts as empty.
     StoreFailed(StoreFault),
-    /// A write is durable, and all before it.
+    /// A write is durable. Every write is reported, in any order; none from before [`Output::Wipe`]
+    /// behind the [`Loaded`](Self::Loaded) that answers it.
     Persisted(Ticket),
 
     // --- the machine ---

@@ -33,6 +33,8 @@ impl Raft {
         let durable = config.durable;
         let stored = Stored { hard, base: base.clone(), runs: runs.clone() };
         let mut raft = Self::new(config, stored, rng, now);
+        // Reports of what the old one had written may still come: they are about none of these writes.
+        raft.store.number_after(&old.store);
         if durable {
             raft.store.write.reset = Some(base);
             raft.store.write.runs = runs;
@@ -41,5 +43,51 @@ impl Raft {
         }
         raft.election_at = now;
         raft
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::{Core as _, Outbox},
+        ids::PeerId,
+        raft::{Action, Event, Lineage, LogIndex, Role, Seat, SeatId, Ticket},
+    };
+
+    fn config(lineage: u8) -> Config {
+        let seat = Seat { peer: PeerId::from_bytes([1; 32]), id: SeatId([1; 16]) };
+        Config { durable: true, lineage: Lineage([lineage; 16]), ..Config::new(seat) }
+    }
+
+    fn tickets(raft: &mut Raft, event: Event) -> Vec<Ticket> {
+        let mut out = Outbox::new();
+        raft.handle(Instant::from_millis(1), event, &mut out);
+        let ticket = |action| match action {
+            Action::Persist { ticket, .. } => Some(ticket),
+            _ => None,
+        };
+        out.drain().filter_map(ticket).collect()
+    }
+
+    /// RAFT-05: a late report of the old lineage's writes says nothing about those of the new one.
+    #[test]
+    fn raft_05_reports_of_the_old_lineage_do_not_count() {
+        let rng = || Rng::new([1; 32]);
+        let mut old = Raft::found(config(1), rng(), Instant::ZERO);
+        let under_way = tickets(&mut old, Event::Timeout);
+        assert!(!under_way.is_empty());
+        let mut new =
+            Raft::fork(config(2), &old, Bytes::from_static(b"mark"), rng(), Instant::ZERO);
+        let mut written = tickets(&mut new, Event::Timeout);
+        assert!(written.iter().all(|ticket| !under_way.contains(ticket)), "{written:?}");
+        for ticket in under_way {
+            written.extend(tickets(&mut new, Event::Persisted(ticket)));
+        }
+        assert!(new.durable() == LogIndex(0) && new.commit() == LogIndex(0));
+        while let Some(ticket) = written.pop() {
+            written.extend(tickets(&mut new, Event::Persisted(ticket)));
+        }
+        assert_eq!((new.role(), new.commit()), (Role::Leader, new.log().last().index));
     }
 }

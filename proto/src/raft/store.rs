@@ -57,6 +57,11 @@ impl Store {
         self.durable
     }
 
+    /// Writes are numbered behind those of another.
+    pub(super) const fn number_after(&mut self, other: &Self) {
+        self.last_ticket = other.last_ticket;
+    }
+
     /// Nothing of the log is written yet.
     pub(super) const fn unwritten(&mut self) {
         self.durable = LogIndex(0);
