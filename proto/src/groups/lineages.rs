@@ -142,19 +142,36 @@ impl Group {
 
     /// GRP-16, GRP-17: a new lineage that begins with the log of this one.
     pub(super) fn fork(&mut self, cx: &mut Cx<'_>) {
-        let Some(seat) = self.seat else { return };
+        let (State::Member(standing), Some(seat)) = (&self.state, self.seat) else { return };
+        let log = standing.raft.log();
+        let behind = log.runs().map(raft::Run::commands).sum::<u64>();
+        let (last, commands) = (log.base(), log.commands() - behind);
         let lineage = self.new_lineage();
-        let (config, rng) = (self.raft_config(seat, lineage), self.fresh_rng());
-        let State::Member(standing) = &self.state else { return };
-        let old = standing.lineage;
-        let parent = Some((old, Index(standing.raft.log().commands())));
-        let first = Control::Fork { from: old }.encode();
-        let raft = Raft::fork(config, &standing.raft, first, rng, cx.now());
-        let (voters, committed) = (standing.voters.clone(), standing.committed);
-        let mut standing = Standing::new(raft, lineage, voters, committed);
-        standing.parent = parent;
+        self.fork_behind(Snapshot { lineage, last, membership: sole(seat), commands }, cx);
+    }
+
+    /// The same, where the part of the log up to `base` is in a snapshot.
+    pub(super) fn fork_behind(&mut self, base: Snapshot, cx: &mut Cx<'_>) {
+        let (State::Member(standing), Some(seat)) = (&self.state, self.seat) else { return };
+        let parent = Some((standing.lineage, Index(standing.raft.log().commands())));
+        let mark = Control::Fork { from: standing.lineage }.encode();
+        let config = self.raft_config(seat, base.lineage);
+        let mut next = Standing::new(
+            Raft::fork(
+                config,
+                &standing.raft,
+                base.clone(),
+                mark,
+                Rng::new(self.rng.bytes()),
+                cx.now(),
+            ),
+            base.lineage,
+            base.membership,
+            base.commands,
+        );
+        next.parent = parent;
         self.calls.on_fork();
-        self.enter(standing, cx);
+        self.enter(next, cx);
         self.raft(raft::Event::Timeout, cx);
     }
 
@@ -232,7 +249,7 @@ impl Group {
         self.moved(cx);
     }
 
-    fn new_lineage(&mut self) -> Lineage {
+    pub(super) fn new_lineage(&mut self) -> Lineage {
         Lineage(half(&mut self.rng))
     }
 

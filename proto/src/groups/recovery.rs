@@ -1,13 +1,15 @@
 //! What operators ask for: another leader, going on without lost voters, an end of a conflict.
 
-use alloc::collections::BTreeSet;
+use alloc::{boxed::Box, collections::BTreeSet};
 
 use super::{
-    Notice, OperatorError, Output, context::Cx, control::Control, group::Group, state::State,
+    FrozenHead, Notice, OperatorError, Output, context::Cx, control::Control, group::Group, head,
+    state::State,
 };
 use crate::{
+    Digest,
     ids::{PeerId, RequestId},
-    raft::{self, Kind, Lineage, Origin, Raft, Role, Seat},
+    raft::{self, Kind, Lineage, LogIndex, Origin, Position, Role, Seat, Snapshot, sole},
     time::Instant,
 };
 
@@ -23,12 +25,15 @@ struct Waiting {
 pub(super) struct Operator {
     transfer: Option<Waiting>,
     yielding: Option<(Waiting, Lineage)>,
+    /// A recovery waits for this snapshot.
+    recovering: Option<(Waiting, Snapshot)>,
 }
 
 impl Operator {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let yielding = self.yielding.as_ref().map(|(waiting, _)| waiting);
-        self.transfer.iter().chain(yielding).map(|waiting| waiting.until).min()
+        let yielding = self.yielding.iter().map(|(waiting, _)| waiting);
+        let recovering = self.recovering.iter().map(|(waiting, _)| waiting);
+        self.transfer.iter().chain(yielding).chain(recovering).map(|waiting| waiting.until).min()
     }
 }
 
@@ -58,7 +63,8 @@ impl Group {
     pub(super) fn end_requests(&mut self, cx: &mut Cx<'_>) {
         let transfer = self.operator.transfer.take();
         let yielding = self.operator.yielding.take().map(|(waiting, _)| waiting);
-        for waiting in transfer.into_iter().chain(yielding) {
+        let recovering = self.operator.recovering.take().map(|(waiting, _)| waiting);
+        for waiting in transfer.into_iter().chain(yielding).chain(recovering) {
             self.reply(waiting.request, Err(OperatorError::Closed), cx);
         }
     }
@@ -112,10 +118,63 @@ impl Group {
     /// GRP-17: the operator says that these voters are lost for good.
     pub(super) fn recover(&mut self, request: RequestId, gone: &BTreeSet<PeerId>, cx: &mut Cx<'_>) {
         let result = self.recoverable(gone);
-        if result.is_ok() {
-            self.fork(cx);
+        if result.is_err() || !self.is_frozen_first() {
+            if result.is_ok() {
+                self.fork(cx);
+            }
+            return self.reply(request, result, cx);
         }
-        self.reply(request, result, cx);
+        let until = self.until(cx);
+        match self.freeze_for_fork(cx) {
+            Some(snapshot) => {
+                let waiting = Waiting { request, until };
+                self.operator.recovering = Some((waiting, snapshot));
+            }
+            None => self.reply(request, Err(OperatorError::TimedOut), cx),
+        }
+    }
+
+    /// A store begins a lineage behind a snapshot only with that snapshot: what it has is of the old one.
+    fn is_frozen_first(&self) -> bool {
+        self.config.durable && self.config.snapshots && self.handing.handed() > LogIndex(0)
+    }
+
+    fn freeze_for_fork(&mut self, cx: &mut Cx<'_>) -> Option<Snapshot> {
+        let (handed, commands) = (self.handing.handed(), self.handing.index().0);
+        let lineage = self.new_lineage();
+        let (State::Member(standing), Some(seat)) = (&self.state, self.seat) else { return None };
+        let term = standing.raft.log().term_at(handed)?;
+        let last = Position { term, index: handed };
+        let snapshot = Snapshot { lineage, last, membership: sole(seat), commands };
+        let head = head::encode(&snapshot, &self.encoded_sessions(handed))?;
+        if self.sync.snapshots.is_freezing() || self.sync.is_fetching() {
+            return None;
+        }
+        self.output(cx, Output::Freeze { snapshot: Box::new(snapshot.clone()), head });
+        Some(snapshot)
+    }
+
+    /// True if the snapshot is the one that a recovery waits for: the new lineage begins behind it.
+    pub(super) fn on_frozen_for_fork(
+        &mut self,
+        frozen: &Snapshot,
+        bytes: u64,
+        digest: Digest,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        let waits = self.operator.recovering.take_if(|(_, snapshot)| snapshot == frozen);
+        let Some((waiting, snapshot)) = waits else { return false };
+        let unchanged = matches!(&self.state, State::Member(standing)
+            if standing.raft.leader().is_none() && self.handing.handed() == snapshot.last.index);
+        let head = head::encode(&snapshot, &self.encoded_sessions(snapshot.last.index));
+        let (true, Some(head)) = (unchanged, head) else {
+            self.reply(waiting.request, Err(OperatorError::NothingToRecover), cx);
+            return true;
+        };
+        self.fork_behind(snapshot.clone(), cx);
+        self.sync.snapshots.loaded(snapshot, &FrozenHead { head, bytes, digest });
+        self.reply(waiting.request, Ok(()), cx);
+        true
     }
 
     fn recoverable(&self, gone: &BTreeSet<PeerId>) -> Answer {
@@ -138,7 +197,7 @@ impl Group {
             }
         }
         let lineage = Some(standing.lineage);
-        let mine = end_of(raft);
+        let mine = raft.log().last();
         let ahead = |said: &super::frames::Announcement| said.lineage == lineage && said.end > mine;
         match self.bonds.peers().find(|(_, said)| ahead(said)) {
             Some((peer, _)) => Err(OperatorError::BehindAnother(peer)),
@@ -191,9 +250,4 @@ impl Group {
         self.notice(Notice::Superseded { lineage, lost }, cx);
         self.begin_anew(cx);
     }
-}
-
-/// The end of a log, as others compare it.
-pub(super) fn end_of(raft: &Raft) -> raft::Position {
-    raft.log().last()
 }

@@ -290,6 +290,9 @@ impl Group {
     }
 
     fn on_frozen(&mut self, snapshot: &Snapshot, bytes: u64, digest: Digest, cx: &mut Cx<'_>) {
+        if self.on_frozen_for_fork(snapshot, bytes, digest, cx) {
+            return;
+        }
         let State::Member(standing) = &self.state else { return };
         let mut effects = core::mem::take(&mut self.sync.effects);
         let log = standing.raft.log();

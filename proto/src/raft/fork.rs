@@ -8,27 +8,39 @@ use super::{Config, HardState, Kind, Raft, Run, Snapshot, Stored, sole, vocabula
 use crate::{rng::Rng, time::Instant};
 
 impl Raft {
-    /// The sole voter of a lineage that begins with everything in `old`'s log, and behind that with `mark`,
-    /// an entry of the host's own. It leads with the first timeout, which is due at once.
+    /// The sole voter of a lineage that begins behind `base`, with everything that `old`'s log has there,
+    /// and behind that with `mark`, an entry of the host's own. It leads with the first timeout, which
+    /// is due at once. `base` is the snapshot that `old`'s log begins with or a later one, under the new
+    /// lineage and with this seat as its voter.
     ///
     /// Safe only where the caller knows that `old`'s lineage cannot go on, or was told so: what its
     /// voters decide without this member is not in the new one.
+    ///
+    /// # Panics
+    /// If the log does not reach back to `base`.
     #[must_use]
-    pub fn fork(config: Config, old: &Self, mark: Bytes, rng: Rng, now: Instant) -> Self {
-        let (base, last) = (old.log.base(), old.log.last());
-        let membership = sole(config.seat);
-        // Who voted in the old lineage does not vote in this one.
-        let blank = |run: &Run| match run.kind {
-            Kind::Membership => Run::empty(run.term, run.first, Kind::Noop),
-            Kind::Noop | Kind::Commands | Kind::Control => run.clone(),
-        };
-        let mut runs: Vec<_> = old.log.runs().map(blank).collect();
-        let data = vocabulary::encode(&membership);
+    pub fn fork(
+        config: Config,
+        old: &Self,
+        base: Snapshot,
+        mark: Bytes,
+        rng: Rng,
+        now: Instant,
+    ) -> Self {
+        assert!(base.last.index >= old.log.base().index, "the log begins no later than the base");
+        let last = old.log.last();
+        let mut runs = Vec::new();
+        old.log.visit(base.last.index.next(), last.index, usize::MAX, |run| {
+            // Who voted in the old lineage does not vote in this one.
+            runs.push(match run.kind {
+                Kind::Membership => Run::empty(run.term, run.first, Kind::Noop),
+                Kind::Noop | Kind::Commands | Kind::Control => run,
+            });
+        });
+        let data = vocabulary::encode(&sole(config.seat));
         let first = last.index.next();
         runs.push(Run { data, ..Run::empty(last.term, first, Kind::Membership) });
         runs.push(Run { data: mark, ..Run::empty(last.term, first.next(), Kind::Control) });
-        let commands = old.log.commands() - old.log.runs().map(Run::commands).sum::<u64>();
-        let base = Snapshot { lineage: config.lineage, last: base, membership, commands };
         let hard = HardState { term: old.hard.term.max(last.term), vote: None };
         let durable = config.durable;
         let stored = Stored { hard, base: base.clone(), runs: runs.clone() };
@@ -77,8 +89,10 @@ mod tests {
         let mut old = Raft::found(config(1), rng(), Instant::ZERO);
         let under_way = tickets(&mut old, Event::Timeout);
         assert!(!under_way.is_empty());
-        let mut new =
-            Raft::fork(config(2), &old, Bytes::from_static(b"mark"), rng(), Instant::ZERO);
+        let (config, mark) = (config(2), Bytes::from_static(b"mark"));
+        let membership = sole(config.seat);
+        let base = Snapshot { lineage: config.lineage, membership, ..Snapshot::default() };
+        let mut new = Raft::fork(config, &old, base, mark, rng(), Instant::ZERO);
         let mut written = tickets(&mut new, Event::Timeout);
         assert!(written.iter().all(|ticket| !under_way.contains(ticket)), "{written:?}");
         for ticket in under_way {
