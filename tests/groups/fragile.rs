@@ -1,0 +1,274 @@
+//! Machines, commands and stores that fail on purpose.
+
+#![allow(dead_code, reason = "every test program uses a part of it")]
+
+use std::{
+    convert::Infallible,
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use mosaik::{
+    driver::storage::{Loaded, SnapshotReader, StoreError},
+    groups::{ApplyContext, InMemoryLogStore, LogReplaySync, LogStore, StateMachine},
+    proto::raft::{Position, Seat, Snapshot, Write},
+    *,
+};
+
+macro_rules! machine {
+    ($($generics:tt)*) => {
+        type Query = ();
+        type StateSync = LogReplaySync<Self>;
+
+        fn signature(&self) -> UniqueId {
+            $($generics)*
+        }
+
+        fn state_sync(&self) -> LogReplaySync<Self> {
+            LogReplaySync::default()
+        }
+    };
+}
+
+/// Panics over one command, or over queries, if told so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fragile {
+    pub(crate) value: i64,
+    pub(crate) panics: bool,
+    pub(crate) queries: bool,
+}
+
+impl Fragile {
+    pub(crate) const DEADLY: i64 = 13;
+}
+
+impl StateMachine for Fragile {
+    type Command = i64;
+    type QueryResult = i64;
+    machine!(id!("fragile"));
+
+    fn apply(&mut self, by: i64, _: &dyn ApplyContext) {
+        assert!(!(self.panics && by == Self::DEADLY), "a deadly command");
+        self.value += by;
+    }
+
+    fn query(&self, (): ()) -> i64 {
+        assert!(!self.queries, "a deadly query");
+        self.value
+    }
+}
+
+/// A command of a program of which there is an older version: that does not know all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Letter<const OLD: bool>(pub(crate) u8);
+
+impl<const OLD: bool> Letter<OLD> {
+    pub(crate) const NEW: u8 = 200;
+}
+
+/// It is not a command of this version.
+#[derive(Debug)]
+pub(crate) struct Unreadable;
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unreadable")
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl<const OLD: bool> Datum for Letter<OLD> {
+    type EncodeError = Infallible;
+    type DecodeError = Unreadable;
+
+    fn encode(&self) -> Result<Bytes, Infallible> {
+        Ok(Bytes::copy_from_slice(&[self.0]))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes {
+            [letter] if !OLD || *letter != Self::NEW => Ok(Self(*letter)),
+            _ => Err(Unreadable),
+        }
+    }
+}
+
+/// Counts letters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mailbox<const OLD: bool>(u64);
+
+impl<const OLD: bool> StateMachine for Mailbox<OLD> {
+    type Command = Letter<OLD>;
+    type QueryResult = u64;
+    machine!(id!("mailbox"));
+
+    fn apply(&mut self, _: Letter<OLD>, _: &dyn ApplyContext) {
+        self.0 += 1;
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// A command whose encoding is broken in places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misspelt {
+    Right,
+    /// Does not decode.
+    Wrong,
+    /// Does not encode.
+    Mute,
+}
+
+impl Datum for Misspelt {
+    type EncodeError = Unreadable;
+    type DecodeError = Unreadable;
+
+    fn encode(&self) -> Result<Bytes, Unreadable> {
+        match self {
+            Self::Right => Ok(Bytes::from_static(b"right")),
+            Self::Wrong => Ok(Bytes::from_static(b"wrogn")),
+            Self::Mute => Err(Unreadable),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        if bytes == b"right" { Ok(Self::Right) } else { Err(Unreadable) }
+    }
+}
+
+/// Counts what it can read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Speller(u64);
+
+impl StateMachine for Speller {
+    type Command = Misspelt;
+    type QueryResult = u64;
+    machine!(id!("speller"));
+
+    fn apply(&mut self, _: Misspelt, _: &dyn ApplyContext) {
+        self.0 += 1;
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// Bytes that are their own encoding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blob(pub(crate) Bytes);
+
+impl Datum for Blob {
+    type EncodeError = Infallible;
+    type DecodeError = Infallible;
+
+    fn encode(&self) -> Result<Bytes, Infallible> {
+        Ok(self.0.clone())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Infallible> {
+        Ok(Self(Bytes::copy_from_slice(bytes)))
+    }
+}
+
+/// Weighs blobs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scale(u64);
+
+impl StateMachine for Scale {
+    type Command = Blob;
+    type QueryResult = u64;
+    machine!(id!("scale"));
+
+    fn apply(&mut self, blob: Blob, _: &dyn ApplyContext) {
+        self.0 += blob.0.len() as u64;
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// Stores that can be filled up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Full(Arc<AtomicBool>);
+
+impl Full {
+    pub(crate) fn fill_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn store(&self) -> impl LogStore + use<> {
+        Disk { inner: InMemoryLogStore::default(), full: self.clone() }
+    }
+}
+
+#[derive(Debug)]
+struct Disk {
+    inner: InMemoryLogStore,
+    full: Full,
+}
+
+impl Disk {
+    fn check(&self) -> Result<(), StoreError> {
+        if !self.full.0.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let error = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
+        Err(StoreError::Full { doing: "writing the log", error })
+    }
+}
+
+impl LogStore for Disk {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.inner.load()
+    }
+
+    fn raise_boot(&mut self) -> Result<u64, StoreError> {
+        self.inner.raise_boot()
+    }
+
+    fn remember_boot(&mut self, seat: Seat, boot: u64) -> Result<(), StoreError> {
+        self.inner.remember_boot(seat, boot)
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.write(write)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.inner.sync()
+    }
+
+    fn begin_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.inner.begin_snapshot(snapshot)
+    }
+
+    fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        self.inner.snapshot_chunk(chunk)
+    }
+
+    fn finish_snapshot(&mut self) -> Result<(), StoreError> {
+        self.inner.finish_snapshot()
+    }
+
+    fn compact(&mut self, last: Position) -> Result<(), StoreError> {
+        self.inner.compact(last)
+    }
+
+    fn open_snapshot(&mut self) -> Result<Option<Box<dyn SnapshotReader>>, StoreError> {
+        self.inner.open_snapshot()
+    }
+
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.wipe()
+    }
+}
