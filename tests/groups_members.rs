@@ -27,8 +27,9 @@ async fn a_group_without_a_machine_elects_a_leader() {
     let key = GroupKey::random();
     let groups: Vec<Group<NoOp>> =
         nodes.iter().map(|node| node.groups().with_key(key).join()).collect();
-    let leaders = join_all(groups.iter().map(|group| soon(group.when().leader_elected()))).await;
-    assert!(leaders.iter().all(|leader| *leader == leaders[0]));
+    join_all(groups.iter().map(|group| soon(group.when().leader_elected()))).await;
+    // Two that met late may have begun apart.
+    eventually(|| groups.iter().all(|group| group.leader() == groups[0].leader())).await;
     soon(groups[0].execute(())).await.expect("nothing, in force");
 }
 

@@ -3,6 +3,7 @@
 mod cancel;
 mod discovery;
 mod ends;
+mod groups;
 mod links;
 mod streams;
 
@@ -15,6 +16,10 @@ pub use self::{
     discovery::{disc_12_sync, disc_31_a_lost_peer_comes_back, disc_35_departure},
     ends::{
         link_12_dropped_networks, node_02_shutdown_with_work_in_flight, str_13_a_thousand_handles,
+    },
+    groups::{
+        grp_24_shutdown_with_calls_in_flight, grp_30_commands_of_all_members,
+        raft_04_a_leader_is_cut_off,
     },
     links::{link_01_another_network, link_02_connect, link_04_simultaneous_dial, link_14_refuse},
     streams::{
