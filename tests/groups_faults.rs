@@ -30,7 +30,7 @@ fn join_all_with<M: StateMachine>(nodes: &[Network], machines: Vec<M>) -> Vec<Gr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grp_17_a_machine_that_panics_fences_its_member_alone() {
+async fn grp_26_a_machine_that_panics_fences_its_member_alone() {
     let nodes = nodes::<3>().await;
     let others = counters(&nodes);
     let machines = [false, false, true].map(|panics| Fragile { panics, ..Fragile::default() });
@@ -68,7 +68,7 @@ async fn grp_17_a_machine_that_panics_fences_its_member_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grp_17_a_command_that_one_member_cannot_decode_fences_that_member_alone() {
+async fn grp_26_a_command_that_one_member_cannot_decode_fences_that_member_alone() {
     let nodes = nodes::<3>().await;
     let key = GroupKey::random();
     let new: Vec<_> = nodes[..2]

@@ -44,6 +44,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) status: Arc<Status>,
+    /// What the machine has to apply first: it is not online before that.
+    pub(crate) awaits: Option<Index>,
     /// Why the machine serves no reads.
     pub(crate) fenced: Option<Arc<str>>,
     /// The group was left, or the node ended.
@@ -296,7 +298,20 @@ impl GroupCell {
         self.metrics.status(&status);
         let log = status.log;
         self.log.change_if(|known| std::mem::replace(known, log) != log);
-        self.view.change(|view| view.status = Arc::new(status));
+        let applied = self.applied.read(|at| at.index());
+        self.view.change(|view| {
+            // Who waits until the group is online finds what was in force then.
+            if status.online && !view.status.online && applied < status.committed {
+                view.awaits = Some(status.committed);
+            }
+            view.status = Arc::new(status);
+        });
+        // The executor may have been faster.
+        self.note_applied(self.applied.read(|at| at.index()));
+    }
+
+    fn note_applied(&self, index: Index) {
+        self.view.change_if(|view| view.awaits.take_if(|awaited| *awaited <= index).is_some());
     }
 
     /// The node has ended: everything resolves, after what is being carried out.
@@ -336,6 +351,7 @@ impl GroupCell {
 
     pub(crate) fn applied(&self, at: Cursor, through: LogIndex) {
         self.applied.change(|applied| *applied = at);
+        self.note_applied(at.index());
         self.metrics.committed.set(at.index().0 as f64);
         self.report(Input::Applied(through));
     }
@@ -343,6 +359,7 @@ impl GroupCell {
     /// The machine is to begin anew.
     pub(crate) fn reset(&self) {
         self.applied.change(|applied| *applied = Cursor::default());
+        self.view.change_if(|view| view.awaits.take().is_some());
     }
 
     pub(crate) fn fence(&self, why: &str) {
@@ -468,12 +485,12 @@ impl View {
             blocked: Some(blocked),
             tolerates: 0,
         };
-        Self { status: Arc::new(status), fenced: None, closed: false }
+        Self { status: Arc::new(status), awaits: None, fenced: None, closed: false }
     }
 
     /// Writes and reads work here.
     pub(crate) fn is_online(&self) -> bool {
-        self.status.online && self.fenced.is_none() && !self.closed
+        self.status.online && self.awaits.is_none() && self.fenced.is_none() && !self.closed
     }
 }
 
