@@ -488,6 +488,15 @@ impl View {
         Self { status: Arc::new(status), awaits: None, fenced: None, closed: false }
     }
 
+    /// Why this member's machine serves no reads and takes no commands.
+    pub(crate) fn fenced(&self) -> Option<Arc<str>> {
+        match (&self.fenced, &self.status.blocked) {
+            (Some(why), _) => Some(Arc::clone(why)),
+            (None, Some(Blocked::Fenced(why))) => Some(why.as_str().into()),
+            _ => None,
+        }
+    }
+
     /// Writes and reads work here.
     pub(crate) fn is_online(&self) -> bool {
         self.status.online && self.awaits.is_none() && self.fenced.is_none() && !self.closed

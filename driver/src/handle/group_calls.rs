@@ -25,7 +25,7 @@ use crate::{
     groups::{
         StateMachine,
         calls::{self, CallId, Ending, Refused, Until},
-        cell::GroupCell,
+        cell::{GroupCell, View},
         reads::{self, Place, Verdict},
         runner::{self, Hosted},
     },
@@ -61,6 +61,7 @@ fn unsendable<M: StateMachine>(
 }
 
 fn result<M: StateMachine>(
+    cell: &GroupCell,
     ending: Ending,
     commands: impl FnOnce() -> Vec<M::Command>,
 ) -> Result<IndexRange, CommandError<M>> {
@@ -68,7 +69,13 @@ fn result<M: StateMachine>(
         Ending::Committed(first, last) => Ok(first..=last),
         Ending::Fenced(first, last) => Err(CommandError::Fenced(first..=last)),
         Ending::Rejected(Rejection::Offline) => Err(CommandError::Offline(commands())),
-        Ending::Rejected(Rejection::Closed) => Err(CommandError::GroupTerminated),
+        Ending::Rejected(Rejection::Closed) => {
+            let open = |view: &View| if view.closed { None } else { view.fenced() };
+            Err(match cell.view.read(open) {
+                Some(why) => CommandError::MachineFailed(commands(), why.to_string()),
+                None => CommandError::GroupTerminated,
+            })
+        }
         Ending::Rejected(why) => Err(CommandError::Rejected(commands(), why)),
         Ending::Unknown => Err(CommandError::Unknown(commands())),
     }
@@ -143,7 +150,9 @@ impl<M: StateMachine> Future for ExecuteFuture<M> {
                 };
                 this.call = None;
                 let commands = || this.command.take().into_iter().collect();
-                return Poll::Ready(result(ending, commands).map(|places| *places.start()));
+                return Poll::Ready(
+                    result(&this.cell, ending, commands).map(|places| *places.start()),
+                );
             }
             match this.cell.calls.poll_room(&mut this.room, cx) {
                 Poll::Ready(()) => this.push(),
@@ -238,7 +247,9 @@ impl<M: StateMachine> Future for ExecuteManyFuture<M> {
             let Some(call) = this.call else { return Poll::Pending };
             if let Poll::Ready(ending) = this.cell.calls.poll(call, cx) {
                 this.call = None;
-                return Poll::Ready(result(ending, || std::mem::take(&mut this.commands)));
+                return Poll::Ready(result(&this.cell, ending, || {
+                    std::mem::take(&mut this.commands)
+                }));
             }
             if this.pushed == this.commands.len() {
                 return Poll::Pending;
@@ -290,11 +301,12 @@ impl<M: StateMachine> QueryFuture<M> {
     }
 
     fn ask(&self, query: M::Query) -> Result<QueryResultAt<M>, QueryError<M>> {
-        if self.cell.view.read(|view| view.closed) {
+        let (closed, fenced) = self.cell.view.read(|view| (view.closed, view.fenced()));
+        if closed {
             return Err(QueryError::GroupTerminated(query));
         }
         let state = self.hosted.read();
-        if let Some(why) = &state.failed {
+        if let Some(why) = state.failed.as_ref().or(fenced.as_ref()) {
             return Err(QueryError::Fenced(query, why.to_string()));
         }
         let at_position = state.applied.index();
@@ -329,7 +341,13 @@ impl<M: StateMachine> Future for QueryFuture<M> {
         Poll::Ready(match verdict {
             Verdict::Ready => this.ask(query),
             Verdict::Ended => Err(QueryError::GroupTerminated(query)),
-            Verdict::Failed | Verdict::Waiting => Err(QueryError::Offline(query)),
+            Verdict::Failed | Verdict::Waiting => {
+                let fenced = this.cell.view.read(View::fenced);
+                Err(match fenced {
+                    Some(why) => QueryError::Fenced(query, why.to_string()),
+                    None => QueryError::Offline(query),
+                })
+            }
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum CommandError<M: StateMachine> {
     NoCommands,
     /// The group was left, or its node ended.
     GroupTerminated,
+    /// This member's machine failed, or its state is not that of the others; says why. Ask another member.
+    MachineFailed(Vec<M::Command>, String),
     /// One could not be encoded.
     Encoding(Vec<M::Command>, EncodeError<M>),
     /// One does not decode from its own encoding: no member could apply it.
@@ -47,6 +49,7 @@ impl<M: StateMachine> CommandError<M> {
             | Self::Encoding(commands, _)
             | Self::Decoding(commands, _)
             | Self::TooLarge(commands, _)
+            | Self::MachineFailed(commands, _)
             | Self::Unknown(commands) => commands,
             Self::NoCommands | Self::GroupTerminated | Self::Fenced(_) => Vec::new(),
         }
@@ -66,6 +69,7 @@ impl<M: StateMachine> fmt::Display for CommandError<M> {
             Self::Rejected(_, why) => write!(f, "the command was refused: {why}; nothing changed"),
             Self::NoCommands => f.write_str("there are no commands"),
             Self::GroupTerminated => f.write_str("the group was left"),
+            Self::MachineFailed(_, why) => write!(f, "this member takes no commands: {why}"),
             Self::Encoding(_, error) => write!(f, "a command could not be encoded: {error}"),
             Self::Decoding(_, error) => {
                 write!(f, "a command does not decode from its encoding: {error}")
@@ -94,6 +98,7 @@ impl<M: StateMachine> fmt::Debug for CommandError<M> {
             Self::Rejected(_, why) => f.debug_tuple("Rejected").field(why).finish(),
             Self::NoCommands => f.write_str("NoCommands"),
             Self::GroupTerminated => f.write_str("GroupTerminated"),
+            Self::MachineFailed(_, why) => f.debug_tuple("MachineFailed").field(why).finish(),
             Self::Encoding(_, error) => f.debug_tuple("Encoding").field(error).finish(),
             Self::Decoding(_, error) => f.debug_tuple("Decoding").field(error).finish(),
             Self::TooLarge(_, bytes) => f.debug_tuple("TooLarge").field(bytes).finish(),
