@@ -114,6 +114,11 @@ impl Fetch {
         if self.target.as_ref().is_some_and(|target| target.last() < base.index) {
             self.cancel(out);
         }
+        if self.is_hopeless() {
+            self.cancel(out);
+            self.resting = Some(now + limits::FETCH_SILENCE);
+            return;
+        }
         if self.holders() == 0 {
             self.source(from, now).ask_manifest(from, now, out);
         }
@@ -311,6 +316,16 @@ impl Fetch {
     fn holders(&self) -> usize {
         let held = |target: &Target| self.sources.values().filter(|s| target.is_held_by(s)).count();
         self.target.as_ref().map_or(0, held)
+    }
+
+    /// GRP-45: whoever holds it sent wrong bytes, and nobody else was asked whether it does. What was
+    /// wrong then may be right later: it begins again after a while.
+    fn is_hopeless(&self) -> bool {
+        let Some(target) = &self.target else { return false };
+        let is_bad = |(peer, source): (&PeerId, &Source)| {
+            target.bad.contains(peer) || !target.is_held_by(source) && !source.asked_manifest
+        };
+        self.holders() > 0 && self.sources.iter().all(is_bad)
     }
 
     /// Asks members of whom it is not known what they hold, a few at a time and in turn.

@@ -88,6 +88,25 @@ fn grp_45_who_alone_sent_wrong_bytes_is_faulty() {
     world.fetch_from(1, 90, 3).unwrap();
 }
 
+/// GRP-45: the leader sent wrong bytes, and the other who has it dies: it is not waited for for ever.
+#[test]
+fn grp_45_when_all_that_are_left_were_wrong_it_begins_again() {
+    let image = Image::new(100, 30, 1);
+    let mut world = World::new(1);
+    world.add(1, &image);
+    world.servers.get_mut(&peer(1)).unwrap().image = Image::new(100, 30, 9);
+    world.add(2, &image);
+    // Both serve; then the leader alone, which is wrong again; then the other, which says nothing.
+    while world.faulty.is_empty() {
+        assert!(world.fetch_from(1, 90, 1).is_none());
+    }
+    assert_eq!(world.faulty, [peer(1)]);
+    world.servers.get_mut(&peer(2)).unwrap().mute = true;
+    world.servers.get_mut(&peer(1)).unwrap().image = image.clone();
+    world.fetch_from(1, 90, 60).unwrap();
+    assert_eq!(world.content(), image.bytes);
+}
+
 /// GRP-45: a chunk that is no chunk of it is known at once.
 #[test]
 fn grp_45_a_chunk_of_another_size_is_refused_at_once() {
