@@ -14,12 +14,16 @@ mod disk;
 mod forming;
 #[path = "groups/invariants.rs"]
 mod invariants;
+#[path = "groups/keeping.rs"]
+mod keeping;
 #[path = "groups/lives.rs"]
 mod lives;
 #[path = "groups/machine.rs"]
 mod machine;
 #[path = "groups/rivals.rs"]
 mod rivals;
+#[path = "groups/snapshots.rs"]
+mod snapshots;
 #[path = "groups/views.rs"]
 mod views;
 #[path = "groups/walks.rs"]

@@ -15,7 +15,7 @@ use mosaik_proto::{
     },
     ids::{ChannelId, GroupId, LinkId, RequestId, Side},
     links::{DownReason, Path, Paths},
-    raft::{Lineage, LogIndex, Role},
+    raft::{Lineage, Role},
     rng::Rng,
     streams::item,
     time::Instant,
@@ -25,7 +25,7 @@ use crate::{
     common::{WALL, clock, edited, id, local, network},
     disk::Disk,
     invariants::Invariants,
-    machine::Machine,
+    machine::{Done, Machine},
 };
 
 /// What a client asked for: the command's number among all that were ever executed here.
@@ -37,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) config: GroupConfig,
     pub(crate) disk: Disk,
     pub(crate) machine: Machine,
+    later: VecDeque<(Instant, Input)>,
     pub(crate) status: Option<Status>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) closed: bool,
@@ -158,6 +159,7 @@ impl Cluster {
             config: config(at),
             disk: Disk::new(rng.fork(&format!("disk {at}"))),
             machine: Machine::default(),
+            later: VecDeque::new(),
             status: None,
             notices: Vec::new(),
             closed: false,
@@ -490,6 +492,30 @@ impl Cluster {
             Output::Wipe => host.disk.renew(disk),
             Output::Apply(applying) => host.machine.apply(work, applying),
             Output::Reset => host.machine.reset(),
+            Output::TakeDigest(entry) => host.machine.take_digest(work, entry),
+            Output::Freeze { snapshot, head } => host.machine.freeze(work, *snapshot, head),
+            Output::Install { snapshot, bytes, digest, .. } => {
+                host.machine.install(work, *snapshot, bytes, digest);
+            }
+            Output::Compact(last) => {
+                if host.config.durable {
+                    host.disk.compact(disk, last);
+                }
+            }
+            Output::ReadChunk { read, last, chunk } => {
+                let data = host.machine.chunk(last, chunk);
+                self.soon(at, Input::Chunk { read, data });
+            }
+            Output::FetchBegin { snapshot, .. } => {
+                host.machine.fetched = Some((*snapshot, Vec::new()));
+            }
+            Output::FetchChunk(chunk) => {
+                if let Some((_, fetched)) = &mut host.machine.fetched {
+                    fetched.extend(chunk);
+                }
+                self.soon(at, Input::ChunkKept);
+            }
+            Output::FetchCancel => host.machine.fetched = None,
             Output::Outcome { first, count, outcome } => {
                 for at in 0..u64::from(count) {
                     let command = host.sent[(first + at) as usize];
@@ -512,6 +538,11 @@ impl Cluster {
         }
     }
 
+    /// Something for the core, behind what is being done.
+    fn soon(&mut self, at: usize, input: Input) {
+        self.hosts[at].later.push_back((self.now, input));
+    }
+
     /// Does what comes next before `end`.
     pub(crate) fn step(&mut self, end: Instant) -> bool {
         let wires = self.wires.iter().filter_map(|(to, queue)| Some((queue.front()?.0, 0, *to)));
@@ -521,6 +552,8 @@ impl Cluster {
             .filter_map(|(at, host)| Some((host.groups.as_ref()?.deadline()?, 3, (at, nobody))));
         let disks = hosts().filter_map(|(at, host)| Some((host.disk.next()?, 1, (at, nobody))));
         let jobs = hosts().filter_map(|(at, host)| Some((host.machine.next()?, 2, (at, nobody))));
+        let later = hosts().filter_map(|(at, h)| Some((h.later.front()?.0, 4, (at, nobody))));
+        let wires = wires.chain(later);
         let next = wires.chain(timers).chain(disks).chain(jobs).min();
         let Some((at, what, who)) = next.filter(|(at, ..)| *at <= end) else { return false };
         self.now = self.now.max(at);
@@ -528,12 +561,17 @@ impl Cluster {
         match what {
             0 => self.deliver(who),
             1 => {
-                let input = self.hosts[host].disk.work();
-                self.input(host, input);
+                if let Some(input) = self.hosts[host].disk.work() {
+                    self.on_disk(host, input);
+                }
             }
-            2 => {
-                let through: LogIndex = self.hosts[host].machine.work();
-                self.input(host, Input::Applied(through));
+            2 => match self.hosts[host].machine.work() {
+                Done::Said(input) => self.input(host, input),
+                Done::Whole(frozen, install) => self.on_whole(host, frozen, install),
+            },
+            4 => {
+                let input = self.hosts[host].later.pop_front().map(|(_, input)| input);
+                input.into_iter().for_each(|input| self.input(host, input));
             }
             _ => self.feed(host, Event::Timeout),
         }

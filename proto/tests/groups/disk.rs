@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mosaik_proto::{
     groups::{Input, Loaded},
-    raft::{Log, Seat, SeatId, Stored, Ticket, Write},
+    raft::{Log, LogIndex, Position, Seat, SeatId, Stored, Ticket, Write},
     rng::Rng,
     time::Instant,
 };
+
+use crate::machine::Frozen;
 
 #[derive(Clone, Debug)]
 enum Job {
     Open,
     Write(Ticket, Box<Write>),
     Renew,
+    /// Keep this beside the log; it is to be installed, or not.
+    Stage(Frozen, bool),
+    Compact(Position),
 }
 
 /// What a store holds.
@@ -23,6 +28,10 @@ pub(crate) struct Contents {
     boot: u64,
     boots: BTreeMap<Seat, u64>,
     stored: Stored,
+    /// What the log begins with.
+    snapshot: Option<Frozen>,
+    /// What it may begin with; forgotten by a crash.
+    staged: Option<Frozen>,
 }
 
 #[derive(Debug)]
@@ -54,6 +63,24 @@ impl Disk {
         self.job(at, Job::Renew);
     }
 
+    pub(crate) fn stage(&mut self, at: Instant, frozen: Frozen, install: bool) {
+        self.job(at, Job::Stage(frozen, install));
+    }
+
+    pub(crate) fn compact(&mut self, at: Instant, last: Position) {
+        self.job(at, Job::Compact(last));
+    }
+
+    /// What the log begins with.
+    pub(crate) fn snapshot(&self) -> Option<&Frozen> {
+        self.contents.as_ref()?.snapshot.as_ref()
+    }
+
+    /// What was staged last.
+    pub(crate) fn staged(&self) -> Option<&Frozen> {
+        self.contents.as_ref()?.staged.as_ref()
+    }
+
     pub(crate) fn remember(&mut self, seat: Seat, boot: u64) {
         if let Some(contents) = &mut self.contents {
             contents.boots.insert(seat, boot);
@@ -65,6 +92,9 @@ impl Disk {
         let done = rng.below(self.jobs.len() as u64 + 1) as usize;
         for (_, job) in self.jobs.drain(..).take(done).collect::<Vec<_>>() {
             self.done(job);
+        }
+        if let Some(contents) = &mut self.contents {
+            contents.staged = None;
         }
     }
 
@@ -86,9 +116,9 @@ impl Disk {
     }
 
     /// Does the next job; what is said about it.
-    pub(crate) fn work(&mut self) -> Input {
+    pub(crate) fn work(&mut self) -> Option<Input> {
         let (_, job) = self.jobs.pop_front().expect("something waits");
-        self.done(job).expect("a store says what it did")
+        self.done(job)
     }
 
     fn done(&mut self, job: Job) -> Option<Input> {
@@ -97,9 +127,19 @@ impl Disk {
             Job::Renew => self.contents = None,
             Job::Write(ticket, write) => {
                 if let Some(contents) = &mut self.contents {
-                    apply(&mut contents.stored, *write);
+                    contents.apply(*write);
                 }
                 return Some(Input::Persisted(ticket));
+            }
+            Job::Stage(frozen, install) => {
+                let last = frozen.snapshot.last.index;
+                let said = if install { Input::Installed(last) } else { frozen.said() };
+                self.contents.as_mut()?.staged = Some(frozen);
+                return Some(said);
+            }
+            Job::Compact(last) => {
+                self.contents.as_mut()?.compact(last);
+                return None;
             }
         }
         let rng = &mut self.rng;
@@ -107,12 +147,44 @@ impl Disk {
             let mut id = [0; 16];
             id.copy_from_slice(&rng.bytes()[..16]);
             let stored = Stored::default();
-            Contents { seat: SeatId(id), boot: 0, boots: BTreeMap::new(), stored }
+            let seat = SeatId(id);
+            Contents { seat, boot: 0, boots: BTreeMap::new(), stored, snapshot: None, staged: None }
         });
         contents.boot += 1;
-        let Contents { seat, boot, boots, stored } = contents.clone();
+        let Contents { seat, boot, boots, stored, snapshot, staged: _ } = contents.clone();
         let boots = boots.into_iter().collect();
-        Some(Input::Loaded(Box::new(Loaded { seat, boot, boots, stored, snapshot: None })))
+        let snapshot = snapshot.as_ref().map(Frozen::head);
+        Some(Input::Loaded(Box::new(Loaded { seat, boot, boots, stored, snapshot })))
+    }
+}
+
+impl Contents {
+    /// The log begins with what was staged.
+    fn begin(&mut self, last: Position) {
+        self.snapshot = None;
+        if last.index > LogIndex(0) {
+            let staged = self.staged.take().expect("it was staged before");
+            assert_eq!(staged.snapshot.last, last);
+            self.snapshot = Some(staged);
+        }
+    }
+
+    fn compact(&mut self, last: Position) {
+        self.begin(last);
+        let base = self.snapshot.as_ref().unwrap().snapshot.clone();
+        let mut log = Log::behind(self.stored.base.last, self.stored.base.commands);
+        self.stored.runs.drain(..).for_each(|run| log.append(run));
+        assert_eq!(log.term_at(last.index), Some(last.term), "what was applied is in the log");
+        let end = log.last().index;
+        self.stored.runs = log.slice(last.index.next(), end, usize::MAX);
+        self.stored.base = base;
+    }
+
+    fn apply(&mut self, write: Write) {
+        if let Some(base) = &write.reset {
+            self.begin(base.last);
+        }
+        apply(&mut self.stored, write);
     }
 }
 
