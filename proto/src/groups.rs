@@ -418,3 +418,6 @@ impl Core for Groups {
         self.shared.timers.next()
     }
 }
+
+#[cfg(test)]
+mod tests;

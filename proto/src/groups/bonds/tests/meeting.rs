@@ -227,6 +227,25 @@ fn grp_03_a_refused_bond_is_tried_again() {
     assert!(world.is_up());
 }
 
+/// A bond that held does not pay for the attempts before it; one that broke at once does.
+#[test]
+fn grp_03_who_was_bonded_for_a_while_begins_anew() {
+    for (lived, most) in [(1_000, 70), (100, 1_300)] {
+        let mut world = World::bonded();
+        let second = world.sides[1].me;
+        world.sides[0].bonds.peers.get_mut(&second).expect("a bond").failures = 9;
+        world.advance(lived);
+        world.sides[0].act(|bonds, cx| bonds.refuse(&second, CloseCode::CANCELLED, cx));
+        world.run();
+        let mut waited = 0;
+        while !world.is_up() {
+            world.advance(1);
+            waited += 1;
+        }
+        assert!((most / 2..=most).contains(&waited), "{waited} ms after {lived}");
+    }
+}
+
 #[test]
 fn grp_03_an_answer_that_does_not_come_is_not_waited_for() {
     let mut world = World::new([&config(), &config()]);

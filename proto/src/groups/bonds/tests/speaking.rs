@@ -250,6 +250,26 @@ fn grp_07_a_question_may_come_before_ready() {
     assert!(world.is_up());
 }
 
+/// Of one class there is one from each end: the later one.
+#[test]
+fn grp_07_a_second_channel_takes_the_place_of_the_first() {
+    let mut world = World::bonded();
+    let [first, second] = peers(&world);
+    assert!(world.sides[0].act(|bonds, cx| bonds.send(&second, &open_session(1), cx)));
+    world.run();
+    let before = world.sides[1].shared.routes.clone();
+    let open = Open { group: config().id, class: Class::Commands, serial: 99 };
+    let mut bytes = Vec::new();
+    frames::put_open(&open, &[], &mut Vec::new(), &mut |head: wire::Head, body: Bytes| {
+        bytes.extend([head.as_slice(), &body].concat());
+    });
+    assert_eq!(say(&mut world.sides[1], first, 500, bytes.into()), None);
+    let after = &world.sides[1].shared.routes;
+    let gone: Vec<_> = before.keys().filter(|channel| !after.contains_key(channel)).collect();
+    assert_eq!((gone.len(), after.len()), (1, before.len()), "INV-GRP-1");
+    assert!(after.contains_key(&ChannelId::driver(500)));
+}
+
 /// A further channel that ends takes nothing with it; the next question opens another.
 #[test]
 fn grp_07_a_further_channel_can_be_opened_again() {
