@@ -52,9 +52,7 @@
 mod announcing;
 mod applying;
 mod batch;
-#[allow(dead_code, reason = "being wired")]
 mod bond;
-#[allow(dead_code, reason = "being wired")]
 mod bonds;
 mod boots;
 mod calls;
@@ -65,7 +63,6 @@ mod context;
 mod control;
 mod digests;
 mod fetch;
-#[allow(dead_code, reason = "being wired")]
 mod frames;
 mod gate;
 mod group;

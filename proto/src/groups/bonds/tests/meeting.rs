@@ -47,7 +47,7 @@ fn real_open(world: &mut World) -> Bytes {
     world.collect();
     let data = world.queues[1].iter().find_map(|(_, due)| match due {
         Due::Data(bytes) => Some(bytes.clone()),
-        Due::Up | Due::Down(_) => None,
+        Due::Up | Due::Down => None,
     });
     let bytes: Vec<u8> = world.queues[1]
         .iter()

@@ -227,7 +227,7 @@ impl Side {
 pub(super) enum Due {
     Up,
     Data(Bytes),
-    Down(CloseCode),
+    Down,
 }
 
 /// Two ends; `sides[0]` has the smaller id.
@@ -317,7 +317,7 @@ impl World {
                     }
                     Action::Close { channel, code } => {
                         self.closed[at].push(*code);
-                        self.send(at, *channel, Due::Down(*code));
+                        self.send(at, *channel, Due::Down);
                     }
                     _ => {}
                 }
@@ -341,7 +341,7 @@ impl World {
         match due {
             Due::Up => side.accept(from, channel),
             Due::Data(bytes) => side.data(channel, bytes),
-            Due::Down(_) => side.down(channel),
+            Due::Down => side.down(channel),
         }
         true
     }
