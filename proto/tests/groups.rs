@@ -24,6 +24,10 @@ mod machine;
 mod rivals;
 #[path = "groups/snapshots.rs"]
 mod snapshots;
+#[path = "groups/stores.rs"]
+mod stores;
+#[path = "groups/told.rs"]
+mod told;
 #[path = "groups/views.rs"]
 mod views;
 #[path = "groups/walks.rs"]

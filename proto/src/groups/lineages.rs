@@ -26,7 +26,8 @@ impl Group {
         }
         let (claim, orphaned, waited) = (self.claim(), self.is_orphaned(), self.waited);
         let shaking = self.bonds.is_shaking(cx);
-        let own = Own { claim, orphaned, waited, shaking };
+        let durable = self.config.durable;
+        let own = Own { claim, orphaned, durable, waited, shaking };
         let verdict = standing::decide(&own, &self.claims());
         if !matches!(verdict, Verdict::Wait | Verdict::Found) {
             (self.found_at, self.waited) = (None, false);
@@ -35,6 +36,7 @@ impl Group {
             Verdict::Wait => self.wait(cx),
             Verdict::Found => self.found(cx),
             Verdict::Fork => self.fork(cx),
+            Verdict::Drop => self.leave_lineage(cx),
             Verdict::Follow(lineage) => self.follow(lineage, cx),
             Verdict::Stay | Verdict::Conflict(..) => {}
         }
@@ -99,14 +101,13 @@ impl Group {
         }
     }
 
-    /// GRP-16: this copy lists voters, in memory all of them, each of which is here under another seat:
-    /// nobody holds that lineage any more.
+    /// GRP-16: each voter that this copy lists is here under another seat: nobody holds that lineage any
+    /// more.
     fn is_orphaned(&self) -> bool {
         let State::Member(standing) = &self.state else { return false };
-        let raft = &standing.raft;
-        let voters = raft.membership().seats();
+        let voters = standing.raft.membership().seats();
         let lost = !voters.is_empty() && voters.iter().all(|seat| self.is_superseded(seat));
-        lost && !self.config.durable && !raft.holds() && raft.log().commands() > 0
+        lost && !standing.raft.holds()
     }
 
     fn raft_config(&self, seat: Seat, lineage: Lineage) -> raft::Config {

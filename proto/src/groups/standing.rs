@@ -56,6 +56,8 @@ pub(super) struct Own {
     pub(super) claim: Claim,
     /// Every voter that its copy lists is linked and holds that lineage no more (GRP-16).
     pub(super) orphaned: bool,
+    /// It has a store: what was in it counts as lost only if an operator says so.
+    pub(super) durable: bool,
     /// It met nobody that knows a history for as long as a founder waits.
     pub(super) waited: bool,
     /// Somebody is linked who has not said yet what it knows.
@@ -73,6 +75,8 @@ pub(super) enum Verdict {
     Found,
     /// Found one that begins with the copy that is here.
     Fork,
+    /// Begin anew: the copy is of no use to anybody.
+    Drop,
     /// Begin as an empty member of this lineage.
     Follow(Lineage),
     /// Another lineage that never yields is led by this peer.
@@ -136,8 +140,10 @@ fn copy(own: &Own, peers: &[Claim]) -> Verdict {
     if !own.claim.can_vote || peers.iter().any(|peer| peer.follows) {
         return Verdict::Stay;
     }
-    if own.orphaned {
-        return fork(&own.claim, peers);
+    match own.claim.commands {
+        0 if own.orphaned => return Verdict::Drop,
+        1.. if own.orphaned && !own.durable => return fork(&own.claim, peers),
+        _ => {}
     }
     let at_once = !own.shaking && may_found_at_once(&own.claim, peers);
     if own.waited || at_once { Verdict::Found } else { Verdict::Wait }
@@ -153,9 +159,10 @@ fn fork(own: &Claim, peers: &[Claim]) -> Verdict {
     if better { Verdict::Stay } else { Verdict::Fork }
 }
 
-/// GRP-11: the smallest of those that could found does not wait, where nobody has anything to lose.
+/// GRP-11: the smallest of those that could found does not wait, where nobody knows of a history: the
+/// voter of one may be about to come back.
 fn may_found_at_once(own: &Claim, peers: &[Claim]) -> bool {
-    let blank = |claim: &Claim| claim.lineage.is_none() || claim.commands == 0;
+    let blank = |claim: &Claim| claim.lineage.is_none();
     let mut others = peers.iter().filter(|peer| peer.can_vote).peekable();
     others.peek().is_some()
         && blank(own)
@@ -199,7 +206,7 @@ mod tests {
     }
 
     fn own(claim: Claim) -> Own {
-        Own { claim, orphaned: false, waited: false, shaking: false }
+        Own { claim, orphaned: false, durable: false, waited: false, shaking: false }
     }
 
     fn waited(claim: Claim) -> Own {
@@ -224,11 +231,11 @@ mod tests {
         assert_eq!(decide(&own(empty(2)), &[observer(1), empty(3)]), Verdict::Found);
         assert_eq!(decide(&own(empty(2)), &[observer(3)]), Verdict::Wait, "nobody to found with");
         assert_eq!(
-            decide(&own(empty(1)), &[empty(2), copy_of(3, L, 4)]),
+            decide(&own(empty(1)), &[empty(2), copy_of(3, L, 0)]),
             Verdict::Wait,
-            "a copy with commands says that somebody may be near"
+            "a copy says that a voter may be about to come back"
         );
-        assert_eq!(decide(&own(empty(1)), &[copy_of(3, L, 0)]), Verdict::Found);
+        assert_eq!(decide(&own(copy_of(1, L, 0)), &[empty(2)]), Verdict::Wait);
         let shaking = Own { shaking: true, ..own(empty(1)) };
         assert_eq!(decide(&shaking, &[empty(2)]), Verdict::Wait, "another may know more");
     }
@@ -273,6 +280,9 @@ mod tests {
     #[test]
     fn grp_16_the_most_advanced_copy_of_a_lost_lineage_goes_on() {
         let orphan = |claim| Own { orphaned: true, ..own(claim) };
+        let stored = Own { durable: true, ..orphan(copy_of(3, L, 5)) };
+        assert_eq!(decide(&stored, &[empty(1), empty(2)]), Verdict::Wait, "the operator may");
+        assert_eq!(decide(&orphan(copy_of(3, L, 0)), &[empty(1)]), Verdict::Drop, "nothing in it");
         assert_eq!(decide(&orphan(copy_of(3, L, 5)), &[empty(1), empty(2)]), Verdict::Fork);
         assert_eq!(decide(&orphan(copy_of(3, L, 5)), &[empty(1), copy_of(2, L, 6)]), Verdict::Stay);
         assert_eq!(decide(&orphan(copy_of(3, L, 5)), &[empty(1), copy_of(2, L, 5)]), Verdict::Stay);

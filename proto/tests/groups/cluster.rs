@@ -10,8 +10,8 @@ use mosaik_proto::{
     Core, Digest, Outbox, PeerId,
     discovery::{Catalog, LocalEntry},
     groups::{
-        Action, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError, Outcome, Output,
-        Status,
+        Action, Cursor, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError, Outcome,
+        Output, Status,
     },
     ids::{ChannelId, GroupId, LinkId, RequestId, Side},
     links::{DownReason, Path, Paths},
@@ -39,6 +39,9 @@ pub(crate) struct Host {
     pub(crate) machine: Machine,
     later: VecDeque<(Instant, Input)>,
     pub(crate) status: Option<Status>,
+    /// How often it said so.
+    pub(crate) said: u64,
+    pub(crate) log: Cursor,
     pub(crate) notices: Vec<Notice>,
     pub(crate) closed: bool,
     replies: Vec<Reply>,
@@ -161,6 +164,8 @@ impl Cluster {
             machine: Machine::default(),
             later: VecDeque::new(),
             status: None,
+            said: 0,
+            log: Cursor::default(),
             notices: Vec::new(),
             closed: false,
             replies: Vec::new(),
@@ -529,7 +534,8 @@ impl Cluster {
                     assert_eq!(before, None, "{command} ends once");
                 }
             }
-            Output::Status(status) => host.status = Some(*status),
+            Output::Status(status) => (host.status, host.said) = (Some(*status), host.said + 1),
+            Output::LogPosition(log) => host.log = log,
             Output::Notice(notice) => host.notices.push(notice),
             Output::Window { commands, bytes } => host.window = (commands, bytes),
             Output::Closed => host.closed = true,

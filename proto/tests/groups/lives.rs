@@ -11,12 +11,16 @@ use crate::cluster::{Cluster, config, peer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn durable() -> GroupConfig {
+pub(crate) fn durable() -> GroupConfig {
     GroupConfig { durable: true, ..config() }
 }
 
 /// A group whose members all vote, and which holds a few commands.
-fn formed(seed: u64, hosts: usize, config: impl Fn(usize) -> GroupConfig) -> (Cluster, Vec<u64>) {
+pub(crate) fn formed(
+    seed: u64,
+    hosts: usize,
+    config: impl Fn(usize) -> GroupConfig,
+) -> (Cluster, Vec<u64>) {
     let mut cluster = Cluster::new(seed, hosts, config);
     cluster.until("a leader", SECOND, Cluster::is_formed);
     let mut commands = Vec::new();
@@ -35,7 +39,7 @@ fn formed(seed: u64, hosts: usize, config: impl Fn(usize) -> GroupConfig) -> (Cl
     (cluster, commands)
 }
 
-fn holds_all(cluster: &Cluster, commands: &[u64]) {
+pub(crate) fn holds_all(cluster: &Cluster, commands: &[u64]) {
     for host in cluster.hosts.iter().filter(|host| host.is_up() && !host.closed) {
         for command in commands {
             let times = host.machine.commands().iter().filter(|c| *c == command).count();
