@@ -55,8 +55,14 @@ impl Group {
         let others = raft.membership().seats().iter().any(|seat| *seat != me);
         let succeeded = !led || raft.leader().is_some_and(|leader| leader != me);
         let done = if self.config.durable { succeeded } else { !raft.holds() };
+        // A sole voter in memory that has commands waits for who may take them over.
+        let heir = |lag: raft::Lag| {
+            let said = self.bonds.get(&lag.seat.peer);
+            lag.linked && lag.seat != me && said.is_some_and(|said| said.can_vote)
+        };
+        let heirs = !self.config.durable && raft.log().commands() > 0 && raft.lags().any(heir);
         // What was executed before is given the time that is left.
-        if (done || !others) && self.calls.client.is_idle() {
+        if (done || !others && !heirs) && self.calls.client.is_idle() {
             self.close(cx);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mosaik_proto::groups::{GroupConfig, Outcome, Rejection};
+use mosaik_proto::groups::{GroupConfig, Input, Outcome, Rejection};
 
 use crate::cluster::{Cluster, Command, config};
 
@@ -137,5 +137,21 @@ fn grp_34_ways_that_are_cut_again_and_again_lose_nothing() {
         let all = cluster.executed.len();
         let committed = cluster.executed.iter().filter(|(c, at)| cluster.committed(**at, **c));
         assert!(committed.count() > all * 9 / 10, "links that come back are no reason to give up");
+    }
+}
+
+#[test]
+fn grp_24_a_founder_that_leaves_at_once_leaves_its_commands() {
+    for seed in 0..20 {
+        let mut cluster = formed(seed, 3);
+        let leader = cluster.leader().unwrap();
+        let first = cluster.execute_many(leader, 10);
+        cluster.input(leader, Input::Leave);
+        cluster.until("the end", 2 * SECOND, |cluster| cluster.hosts[leader].closed);
+        assert!((first..first + 10).all(|command| cluster.committed(leader, command)));
+        let heir = (leader + 1) % 3;
+        cluster.until("its heirs", 3 * SECOND, |cluster| {
+            cluster.leader().is_some() && cluster.hosts[heir].machine.commands().len() == 10
+        });
     }
 }
