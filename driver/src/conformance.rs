@@ -90,6 +90,8 @@ macro_rules! conformance {
             node_02_shutdown_with_work_in_flight
             link_12_dropped_networks
             grp_30_commands_of_all_members
+            raft_04_a_leader_is_cut_off
+            grp_24_shutdown_with_calls_in_flight
         }
         $crate::conformance! { @scripts $harness;
             script_connect
