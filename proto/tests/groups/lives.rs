@@ -152,6 +152,46 @@ fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
     }
 }
 
+/// Behind a snapshot the new lineage begins with one of its own.
+#[test]
+fn grp_17_recovery_of_a_compacted_log() {
+    for seed in 0..20 {
+        let small = |_| GroupConfig {
+            snapshots: true,
+            snapshot_after: 1_500,
+            log_tail: 300,
+            durable: seed % 4 > 0,
+            ..config()
+        };
+        let (mut cluster, mut commands) = formed(seed, 3, small);
+        for _ in 0..200 {
+            let at = cluster.leader().unwrap();
+            commands.push(cluster.execute(at));
+            cluster.run(Duration::from_millis(2));
+        }
+        cluster.run(SECOND);
+        cluster.until("all is even", 5 * SECOND, Cluster::is_settled);
+        [0, 1].into_iter().for_each(|at| cluster.crash(at));
+        cluster.run(5 * SECOND);
+        let (request, gone) = (RequestId(1), BTreeSet::from([peer(0), peer(1)]));
+        cluster.input(2, Input::Recover { request, gone });
+        cluster.until("it serves alone", SECOND, |c| c.hosts[2].leads());
+        assert_eq!(cluster.replies(2), [(request, Ok(()))]);
+        commands.push(cluster.execute(2));
+        cluster.run(SECOND);
+        for at in [0, 1] {
+            cluster.wipe(at);
+            cluster.start(at);
+        }
+        cluster.until("all vote again", 10 * SECOND, Cluster::is_settled);
+        holds_all(&cluster, &commands);
+        (0..3).filter(|_| seed % 4 > 0).for_each(|at| cluster.crash(at));
+        (0..3).filter(|_| seed % 4 > 0).for_each(|at| cluster.start(at));
+        cluster.until("serving again", 5 * SECOND, Cluster::is_settled);
+        holds_all(&cluster, &commands);
+    }
+}
+
 #[test]
 fn grp_17_recovery_is_refused_where_it_would_lose() {
     let (mut cluster, _) = formed(9, 3, |_| durable());

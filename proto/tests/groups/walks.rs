@@ -31,7 +31,15 @@ const PLAN: Plan =
     Plan { hosts: 3, durable: false, formed: true, crashes: false, wipes: false, churn: false };
 
 fn walk(seed: u64, plan: Plan, steps: usize) {
-    let member = |_| GroupConfig { durable: plan.durable, max_voters: 7, ..config() };
+    let member = |_| GroupConfig {
+        durable: plan.durable,
+        max_voters: 7,
+        snapshots: seed % 2 == 1,
+        snapshot_after: 1_200,
+        log_tail: 300,
+        digests: seed % 4 == 1,
+        ..config()
+    };
     let mut cluster = if plan.formed {
         let mut cluster = Cluster::new(seed, plan.hosts, member);
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -55,7 +63,7 @@ fn act(cluster: &mut Cluster, plan: Plan) {
     let (at, other) = (pick(), pick());
     match cluster.rng.below(100) {
         0..45 if cluster.is_open(at) => {
-            let count = 1 + cluster.rng.below(4) as u32;
+            let count = 1 + cluster.rng.below(8) as u32;
             cluster.execute_many(at, count);
         }
         45..53 => cluster.unlink(at, other),
