@@ -73,6 +73,7 @@ mod intake;
 mod key;
 mod leaving;
 mod lineages;
+mod loaded;
 mod places;
 mod reads;
 mod recovery;
@@ -101,10 +102,11 @@ pub use self::{
     health::{Blocked, Member, Status},
     index::{Cursor, Index, IndexRange},
     key::{GroupKey, GroupTerms},
+    loaded::{FrozenHead, Loaded, StoreFault},
     snapshot_digest::SnapshotDigest,
     vocabulary::{
-        Action, Applying, Counter, Env, Event, FrozenHead, Input, InstallFault, Loaded, Notice,
-        OperatorError, Outcome, Output, Rejection, StoreFault,
+        Action, Applying, Counter, Env, Event, Input, InstallFault, Notice, OperatorError, Outcome,
+        Output, Rejection,
     },
 };
 use self::{

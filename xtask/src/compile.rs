@@ -11,8 +11,9 @@ use crate::{
 const BARE: [&str; 2] = ["thumbv7m-none-eabi", "wasm32-unknown-unknown"];
 /// The examples that end by themselves, and a word of what each prints: those that the README
 /// begins with, one per runtime, and the one that a driver's author begins with.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 5] = [
     ("quickstart", "21.5"),
+    ("orderbook", "10 orders, 7 trades, the same on 3 matchers"),
     ("quickstart_smol", "21.5"),
     ("custom_driver", "200000 of 200000 items arrived"),
     ("simulate", "seed 20: well"),

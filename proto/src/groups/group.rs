@@ -247,6 +247,9 @@ impl Group {
         if !matches!(self.state, State::Loading) {
             return;
         }
+        if let Some(owner) = loaded.owner().filter(|owner| *owner != self.me) {
+            return self.on_foreign_store(owner, cx);
+        }
         let Loaded { seat, boot, boots, stored, snapshot } = loaded;
         self.seat = Some(Seat { peer: self.me, id: seat });
         self.boot = boot;
@@ -266,6 +269,14 @@ impl Group {
                 self.on_store_failed(StoreFault::Damaged(what.into()), cx);
             }
         }
+    }
+
+    /// GRP-29: the part of another peer is neither taken over nor wiped.
+    fn on_foreign_store(&mut self, owner: PeerId, cx: &mut Cx<'_>) {
+        let fault = StoreFault::Foreign(owner);
+        self.notice(Notice::StoreLost(fault.clone()), cx);
+        self.store_fault = Some(fault);
+        self.published.dirty = true;
     }
 
     /// GRP-19: a store that failed is never adopted again. One that cannot even be made anew ends

@@ -1,16 +1,16 @@
 //! What can happen to groups, and what they can ask for.
 
-use alloc::{boxed::Box, collections::BTreeSet, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, string::String};
 
 use bytes::Bytes;
 
-use super::{Cursor, GroupConfig, Index, Status};
+use super::{Cursor, GroupConfig, Index, Loaded, Status, StoreFault};
 use crate::{
     Digest,
     discovery::Catalog,
     ids::{ChannelId, GroupId, LinkId, PeerId, RequestId},
     links::{DownReason, Paths},
-    raft::{Lineage, LogIndex, Position, Seat, SeatId, Snapshot, Stored, Term, Ticket, Write},
+    raft::{Lineage, LogIndex, Position, Seat, Snapshot, Term, Ticket, Write},
     time::Now,
     wire::{CloseCode, Head},
 };
@@ -250,43 +250,6 @@ pub enum InstallFault {
     /// The machine or the store refused it.
     #[error("the snapshot was refused: {0}")]
     Refused(String),
-}
-
-/// What a store held.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// Names the store.
-    pub seat: SeatId,
-    /// The number of this start.
-    pub boot: u64,
-    /// The highest boot number seen of other seats.
-    pub boots: Vec<(Seat, u64)>,
-    /// What Raft starts with. The lineage is in its base.
-    pub stored: Stored,
-    /// Head and size of the snapshot that the log begins with ([`Output::Freeze`]).
-    pub snapshot: Option<FrozenHead>,
-}
-
-/// A snapshot that a store holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrozenHead {
-    /// What this core put in front of the machine's bytes.
-    pub head: Bytes,
-    /// Size of all of it.
-    pub bytes: u64,
-    /// The digest of all of it.
-    pub digest: Digest,
-}
-
-/// Why a store cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreFault {
-    /// What was durable is not there any more, or is not what was written.
-    #[error("the store is damaged: {0}")]
-    Damaged(String),
-    /// A write or sync failed.
-    #[error("the store failed: {0}")]
-    Failed(String),
 }
 
 /// What a group tells its host.

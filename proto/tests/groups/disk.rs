@@ -41,6 +41,13 @@ pub(crate) struct Disk {
     jobs: VecDeque<(Instant, Job)>,
 }
 
+impl Contents {
+    /// How much of a log it has, and who it is.
+    pub(crate) fn entries(&self) -> (SeatId, usize) {
+        (self.seat, self.stored.runs.len())
+    }
+}
+
 impl Disk {
     pub(crate) fn new(rng: Rng) -> Self {
         Self { rng, contents: None, jobs: VecDeque::new() }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use mosaik_proto::{
-    groups::{Blocked, GroupConfig, Input, Notice, OperatorError},
+    groups::{Blocked, GroupConfig, Input, Notice, OperatorError, StoreFault},
     ids::RequestId,
 };
 
@@ -385,4 +385,28 @@ fn half_cut_off_but_alive_must_not_elect() {
         cluster.heal();
         cluster.until("formed", 10 * SECOND, Cluster::is_formed);
     }
+}
+
+#[test]
+fn grp_29_the_store_of_another_peer_is_left_alone() {
+    let (mut cluster, commands) = formed(3, 2, |_| durable());
+    cluster.crash(0);
+    cluster.crash(1);
+    let store = cluster.hosts[0].disk.copy();
+    let mut other = Cluster::new(4, 2, |_| durable());
+    other.crash(1);
+    other.hosts[1].disk.put_back(store.clone());
+    other.start(1);
+    other.until("it says so", SECOND, |cluster| {
+        let fault = StoreFault::Foreign(peer(0));
+        cluster.hosts[1].status().blocked == Some(Blocked::StoreFailed(fault))
+    });
+    let entries = |copy: Option<crate::disk::Contents>| copy.map(|copy| copy.entries());
+    assert_eq!(entries(other.hosts[1].disk.copy()), entries(store), "nothing was written");
+    // With the key that it belongs to, everything is there.
+    cluster.start(0);
+    cluster.start(1);
+    cluster.until("they serve again", 10 * SECOND, Cluster::is_settled);
+    cluster.run(SECOND);
+    holds_all(&cluster, &commands);
 }
