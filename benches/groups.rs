@@ -181,7 +181,7 @@ impl Trio {
 
     async fn end(self) {
         drop(self.groups);
-        futures::future::join_all(self.networks.iter().map(Network::shutdown)).await;
+        futures::future::join_all(self.networks.iter().map(|network| network.shutdown())).await;
     }
 }
 
