@@ -12,6 +12,7 @@
 //! The row `groups/leader/1` has raw quinn round trips beside it, and a line with both medians of time.
 
 #[path = "streams/raw.rs"]
+#[allow(dead_code, reason = "shared with the bench of streams")]
 mod raw;
 #[path = "streams/side.rs"]
 #[allow(dead_code, reason = "shared with the bench of streams")]

@@ -55,7 +55,7 @@ fn data_dir() -> Result<PathBuf, String> {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         if arg == "--data-dir" {
-            return args.next().map(PathBuf::from).ok_or("--data-dir wants a path".into());
+            return args.next().map(PathBuf::from).ok_or_else(|| "--data-dir wants a path".into());
         }
     }
     Err("usage: counter --data-dir <path>".into())
