@@ -167,7 +167,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.answered += other.answered;
         self.unknown += other.unknown;
         self.steps += other.steps;
