@@ -1,4 +1,7 @@
-//! The command line of the simulator. What is printed on stdout depends on the arguments alone.
+//! The command line of the simulator. What is printed on stdout depends on the arguments alone, but
+//! for `soak`, which runs real processes.
+
+mod soak_command;
 
 use std::{
     process::ExitCode,
@@ -127,6 +130,8 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Durable members in processes of their own, killed and cut off while clients use them.
+    Soak(soak_command::Soak),
     /// One world of streams with faults of links and consumers.
     Streams {
         /// The seed of the world.
@@ -176,6 +181,7 @@ fn main() -> ExitCode {
             };
             groups(&base, if seed.is_some() { 1 } else { seeds }, verbose || seed.is_some())
         }
+        Some(Command::Soak(soak)) => soak.run(),
         Some(Command::Mutants { seeds, only }) => hunt(seeds, &only),
         Some(Command::Streams { seed, nodes, seconds }) => {
             let faults = Duration::from_secs(seconds);
