@@ -148,11 +148,11 @@ impl Site {
             ends.map(|(end, from, to)| (side == end || side == Side::Both).then_some((from, to)));
         let time = cut.time(&mut self.rng);
         for (from, to) in ends.into_iter().flatten() {
-            self.hosts.swallow(from, to);
+            self.hosts.swallow(from, to).expect("a route");
         }
         thread::sleep(time);
         for (from, to) in ends.into_iter().flatten() {
-            self.hosts.pass(from, to);
+            self.hosts.pass(from, to).expect("a route");
         }
         time
     }

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
-pub(crate) mod netns;
 pub(crate) mod process;
 pub(crate) mod role;
 
@@ -13,7 +12,9 @@ use std::{
 };
 
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use self::{netns::Hosts, process::Process};
+pub(crate) use self::process::Process;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use mosaik_sim::netns::Hosts;
 
 /// A word that no other test uses, now or before.
 pub(crate) fn unique(what: &str) -> String {

@@ -57,7 +57,7 @@ pub(super) fn judge(
     let worst = [lost, histories, held.map(drop)].into_iter().find_map(Result::err);
     let is_safety = |failure: &Option<Failure>| matches!(failure, Some(Failure::Safety(_)));
     if failure.is_none() || is_safety(&worst) {
-        *failure = worst.or(failure.take());
+        *failure = worst.or_else(|| failure.take());
     }
     judged
 }
