@@ -61,7 +61,8 @@ impl<'a> Fleet<'a> {
         for index in 0..self.len() {
             let online = self.line(index).is_some_and(|line| line.online(self.settle));
             if !online {
-                return Err(format!("member {index} is not online within {:?}", self.settle));
+                let (settle, all) = (self.settle, self.describe());
+                return Err(format!("member {index} is not online within {settle:?}{all}"));
             }
         }
         Ok(())
