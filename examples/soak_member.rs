@@ -4,6 +4,7 @@
 //! (`mosaik_sim::soak::protocol`), until it is killed or its input ends.
 
 use std::{
+    error::Error,
     io::{BufRead, Write},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -13,7 +14,7 @@ use std::{
 use clap::Parser;
 use mosaik::{
     discovery::EndpointAddr,
-    groups::{ApplyContext, CommandError, StateMachine, StateSync},
+    groups::{ApplyContext, CommandError, Image, SnapshotMachine, SnapshotSync, StateMachine},
     *,
 };
 use mosaik_sim::soak::{
@@ -65,7 +66,7 @@ impl StateMachine for Machine {
     type Command = String;
     type Query = Question;
     type QueryResult = Said;
-    type StateSync = Snapshots;
+    type StateSync = SnapshotSync<Self>;
 
     fn signature(&self) -> UniqueId {
         UniqueId::from("mosaik.soak")
@@ -83,36 +84,28 @@ impl StateMachine for Machine {
         }
     }
 
-    fn state_sync(&self) -> Snapshots {
-        Snapshots
+    fn state_sync(&self) -> Self::StateSync {
+        SnapshotSync::default()
     }
 
     fn fresh(&self) -> Option<Self> {
         Some(Self::default())
     }
+
+    fn digest(&self) -> Option<Digest> {
+        Some(Digest::from(self.0.to_string().as_str()))
+    }
 }
 
 /// The store's text is its snapshot.
-struct Snapshots;
-
-impl StateSync for Snapshots {
-    type Machine = Machine;
-
-    fn signature(&self) -> UniqueId {
-        UniqueId::from("mosaik.soak.text")
+impl SnapshotMachine for Machine {
+    fn freeze(&self) -> Image {
+        let store = self.0.clone();
+        Image::later(move |bytes| bytes.extend_from_slice(store.to_string().as_bytes()))
     }
 
-    fn has_snapshots(&self) -> bool {
-        true
-    }
-
-    fn freeze(&self, machine: &Machine) -> Result<Bytes, String> {
-        Ok(machine.0.to_string().into())
-    }
-
-    fn restore(&self, _: &Machine, bytes: &[u8]) -> Result<Machine, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-        text.parse().map(Machine).map_err(|error| format!("{error}"))
+    fn restore(&self, bytes: &[u8]) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Ok(Self(std::str::from_utf8(bytes)?.parse()?))
     }
 }
 
