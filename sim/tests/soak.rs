@@ -59,7 +59,7 @@ impl Group {
             Ask::Execute(id, command) => {
                 self.commands += 1;
                 // Some answers never come, and of those some commands were in force.
-                let strange = self.commands % 50 == 0;
+                let strange = self.commands.is_multiple_of(50);
                 if bug == Bug::Stops && self.commands > 200 {
                     return None;
                 }
