@@ -222,6 +222,7 @@ fn failed(id: u64, error: &CommandError<Machine>) -> Answer {
         | CommandError::NoCommands
         | CommandError::Encoding(..)
         | CommandError::Decoding(..)
+        | CommandError::MachineFailed(..)
         | CommandError::TooLarge(..) => Answer::Refused(id, error.to_string()),
         CommandError::Unknown(_) | CommandError::GroupTerminated => {
             Answer::Unknown(id, error.to_string())

@@ -30,6 +30,7 @@
 //! | [`checkers`] | what must hold, at every step or after quiet; they see events and actions only |
 //! | [`disk`] | the store of one group as data: synced and not, slow, failing, damaged, rolled back |
 //! | [`linearize`] | did clients see one copy of the data, used by one of them at a time? |
+//! | [`soak`] | no simulation: real processes that are killed and cut off, real clients, and a judge |
 //! | [`Trace`] | one line per event and action, hashed |
 //! | [`scenario`] | ready-made runs |
 //!
