@@ -143,8 +143,10 @@ pub(super) struct Manifest {
 impl Manifest {
     /// True if it is what a member may send.
     fn is_sound(&self) -> bool {
-        let Snapshot { last, membership, .. } = &self.snapshot;
-        sensible(last.index).is_ok() && membership.is_sound() && u64::from(self.head) <= self.bytes
+        let Snapshot { last, membership, commands, .. } = &self.snapshot;
+        sensible_number(last.index.0.max(*commands)).is_ok()
+            && membership.is_sound()
+            && u64::from(self.head) <= self.bytes
     }
 }
 
@@ -400,12 +402,14 @@ pub(super) fn read(kind: u8, payload: &Bytes) -> Result<Heard, DecodeError> {
             Frame::OpenSession { lineage, nonce, attempt }
         }
         TAKEN => {
-            let (lineage, number, attempt, index) = wire::decode(payload)?;
+            let (lineage, number, attempt, index) =
+                wire::decode::<(_, _, _, Option<Index>)>(payload)?;
+            index.map_or(Ok(0), |index| sensible_number(index.0))?;
             Frame::Taken { lineage, number: sensible_number(number)?, attempt, index }
         }
         REFUSED => {
             let (lineage, number, attempt, why) = wire::decode(payload)?;
-            Frame::Refused { lineage, number, attempt, why }
+            Frame::Refused { lineage, number: sensible_number(number)?, attempt, why }
         }
         FETCH_MANIFEST => Frame::FetchManifest,
         MANIFEST => {

@@ -124,6 +124,7 @@ pub(super) fn read_append(mut payload: Bytes) -> Result<Heard, DecodeError> {
         if length > payload.len() || runs.len() >= limits::APPEND_RUNS || next >= SENSIBLE {
             return Err(DecodeError);
         }
+        sensible_number(origin.session.max(origin.number))?;
         let data = payload.split_to(length);
         runs.push(Run { term, first: LogIndex(next), count, kind, origin, data });
         next += u64::from(count);

@@ -77,7 +77,8 @@ fn append() -> impl Strategy<Value = Append> {
         Just(Kind::Commands),
         Just(Kind::Control)
     ];
-    let run = (term(), 1..u32::MAX, kind, any::<(u64, u64)>(), body(200));
+    let origin = (0..SENSIBLE, 0..SENSIBLE);
+    let run = (term(), 1..u32::MAX, kind, origin, body(200));
     let runs = proptest::collection::vec(run, 0..6);
     (term(), position(), runs, index(), any::<u64>()).prop_map(
         |(term, mut prev, runs, commit, round)| {
@@ -157,7 +158,7 @@ fn plain() -> impl Strategy<Value = Frame> {
         ),
         (lineage(), any::<u64>(), any::<u64>())
             .prop_map(|(lineage, nonce, attempt)| Frame::OpenSession { lineage, nonce, attempt }),
-        (lineage(), number(), any::<u64>(), any::<Option<u64>>()).prop_map(
+        (lineage(), number(), any::<u64>(), proptest::option::of(number())).prop_map(
             |(lineage, number, attempt, index)| {
                 Frame::Taken { lineage, number, attempt, index: index.map(Index) }
             }
@@ -323,6 +324,39 @@ fn grp_08_places_are_sensible() {
         let Cut { kind, payload } = cut(&said(message.clone()), 1);
         assert!(read(kind, &payload).is_err(), "{message:?}");
     }
+    for origin in [(u64::MAX, 0), (0, u64::MAX)] {
+        let (session, number) = origin;
+        let run = Run { origin: Origin { session, number }, ..run(1, Bytes::new()) };
+        let Cut { kind, payload } = cut(&said(Message::Append(append_of(vec![run]))), 1);
+        assert!(read(kind, &payload).is_err(), "{origin:?}");
+    }
+    let (lineage, attempt, most) = (Lineage([1; 16]), 0, u64::MAX);
+    for frame in [
+        Frame::Taken { lineage, number: most, attempt, index: None },
+        Frame::Taken { lineage, number: 0, attempt, index: Some(Index(most)) },
+        Frame::Refused { lineage, number: most, attempt, why: Why::Gap },
+        Frame::Commands {
+            lineage,
+            session: most,
+            number: 0,
+            count: 1,
+            attempt,
+            data: Bytes::new(),
+        },
+        Frame::Commands {
+            lineage,
+            session: 0,
+            number: most,
+            count: 1,
+            attempt,
+            data: Bytes::new(),
+        },
+        Frame::FetchChunk { last: LogIndex(1), digest: Digest::zero(), chunk: most },
+        Frame::Digest { lineage, at: LogIndex(most), digest: Digest::zero() },
+    ] {
+        let Cut { kind, payload } = cut(&frame, 1);
+        assert!(read(kind, &payload).is_err(), "{frame:?}");
+    }
 }
 
 /// The largest of each fits its limit; a manifest with two full sets of voters among them.
@@ -331,7 +365,8 @@ fn grp_08_the_largest_frames_fit() {
     let voters = || Voters::new((0..limits::VOTERS as u8).map(seat));
     let membership = crate::raft::Membership { leaving: Some(voters()), voters: voters() };
     let last = Position { term: Term(u64::MAX), index: LogIndex(SENSIBLE - 1) };
-    let snapshot = Snapshot { lineage: Lineage([255; 16]), last, membership, commands: u64::MAX };
+    let snapshot =
+        Snapshot { lineage: Lineage([255; 16]), last, membership, commands: SENSIBLE - 1 };
     let digest = Digest::from_bytes([255; 32]);
     let manifest =
         Manifest { snapshot, term: Term(u64::MAX), head: u32::MAX, bytes: u64::MAX, digest };
@@ -344,8 +379,8 @@ fn grp_08_the_largest_frames_fit() {
     let data = entry.clone();
     travelled(&Frame::Commands { lineage, session, number, count, attempt, data }, 0);
     travelled(&Frame::OpenSession { lineage, nonce: u64::MAX, attempt }, 0);
-    travelled(&Frame::Taken { lineage, number, attempt, index: Some(Index(u64::MAX)) }, 0);
-    let origin = Origin { session: u64::MAX, number: u64::MAX };
+    travelled(&Frame::Taken { lineage, number, attempt, index: Some(Index(SENSIBLE - 1)) }, 0);
+    let origin = Origin { session: SENSIBLE - 1, number: SENSIBLE - 1 };
     let (term, first) = (Term(u64::MAX), LogIndex(SENSIBLE / 2 + 1));
     let run = Run { term, first, count: 1, kind: Kind::Commands, origin, data: entry };
     let prev = Position { term, index: LogIndex(SENSIBLE / 2) };
