@@ -50,6 +50,8 @@ pub(crate) struct Host {
     pub(crate) window: (u64, u64),
     bytes: u64,
     pub(crate) outcomes: BTreeMap<Command, Outcome>,
+    /// Reads that ended: how many commands the machine had been handed, unless they failed.
+    pub(crate) reads: BTreeMap<u64, Option<u64>>,
     entry: LocalEntry,
     catalog: Catalog,
     paths: Paths,
@@ -173,6 +175,7 @@ impl Cluster {
             window: (0, 0),
             bytes: 0,
             outcomes: BTreeMap::new(),
+            reads: BTreeMap::new(),
             entry: local(&name(at), network(), WALL),
             catalog: Catalog::new(network(), peer(at)),
             paths: Paths::default(),
@@ -538,6 +541,12 @@ impl Cluster {
             Output::LogPosition(log) => host.log = log,
             Output::Notice(notice) => host.notices.push(notice),
             Output::Window { commands, bytes } => host.window = (commands, bytes),
+            Output::ReadReady(id) => {
+                host.reads.insert(id, Some(host.machine.handed()));
+            }
+            Output::ReadFailed(id) => {
+                host.reads.insert(id, None);
+            }
             Output::Closed => host.closed = true,
             Output::Reply { request, result } => host.replies.push((request, result)),
             _ => {}

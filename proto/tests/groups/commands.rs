@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mosaik_proto::groups::{GroupConfig, Input, Outcome, Rejection};
+use mosaik_proto::{
+    groups::{GroupConfig, Input, Outcome, Rejection},
+    ids::RequestId,
+    raft::LogIndex,
+};
 
 use crate::cluster::{Cluster, Command, config};
 
@@ -15,7 +19,9 @@ fn formed(seed: u64, hosts: usize) -> Cluster {
 }
 
 /// Every outcome is true: what is committed is in every machine once, what is rejected in none.
-fn check(cluster: &Cluster) {
+fn check(cluster: &mut Cluster) {
+    // Machines are behind what they were handed.
+    cluster.run(Duration::from_millis(50));
     let leader = cluster.leader().expect("somebody leads");
     let mut applied: BTreeMap<Command, usize> = BTreeMap::new();
     for command in cluster.hosts[leader].machine.commands() {
@@ -26,7 +32,10 @@ fn check(cluster: &Cluster) {
         let times = applied.get(command).copied().unwrap_or(0);
         match cluster.hosts[*at].outcomes.get(command) {
             None => panic!("{command} of {at} does not end"),
-            Some(Outcome::Committed { .. }) => assert_eq!(times, 1, "{command} of {at}"),
+            Some(Outcome::Committed { index }) => {
+                let there = cluster.hosts[leader].machine.commands()[index.0 as usize - 1];
+                assert_eq!((times, there), (1, *command), "S10: of {at}");
+            }
             Some(Outcome::Rejected(_)) => assert_eq!(times, 0, "{command} of {at}"),
             Some(Outcome::Unknown) => {}
         }
@@ -47,7 +56,7 @@ fn commands_of_every_member_are_applied_everywhere() {
             cluster.executed.iter().all(|(command, at)| cluster.committed(*at, *command))
                 && cluster.is_even()
         });
-        check(&cluster);
+        check(&mut cluster);
     }
 }
 
@@ -94,7 +103,7 @@ fn grp_36_nobody_leads_and_every_command_ends() {
     cluster.until("one group", 5 * SECOND, Cluster::is_formed);
     let next = cluster.execute(alone);
     cluster.until("the next", 5 * SECOND, |cluster| cluster.committed(alone, next));
-    check(&cluster);
+    check(&mut cluster);
 }
 
 #[test]
@@ -133,7 +142,7 @@ fn grp_34_ways_that_are_cut_again_and_again_lose_nothing() {
                 .all(|(command, at)| cluster.hosts[*at].outcomes.contains_key(command))
                 && cluster.is_even()
         });
-        check(&cluster);
+        check(&mut cluster);
         let all = cluster.executed.len();
         let committed = cluster.executed.iter().filter(|(c, at)| cluster.committed(**at, **c));
         assert!(committed.count() > all * 9 / 10, "links that come back are no reason to give up");
@@ -153,5 +162,132 @@ fn grp_24_a_founder_that_leaves_at_once_leaves_its_commands() {
         cluster.until("its heirs", 3 * SECOND, |cluster| {
             cluster.leader().is_some() && cluster.hosts[heir].machine.commands().len() == 10
         });
+    }
+}
+
+/// Everybody votes, and one command is in force.
+fn settled(seed: u64, hosts: usize) -> Cluster {
+    let mut cluster = formed(seed, hosts);
+    cluster.execute(0);
+    // Not in the middle of a change: then the old set has to agree, too.
+    cluster.until("everybody votes", 5 * SECOND, |cluster| {
+        cluster.is_settled() && cluster.hosts.iter().all(|host| host.status().tolerates == 1)
+    });
+    cluster
+}
+
+#[test]
+fn s12_a_leader_that_is_none_any_more_serves_no_reads() {
+    for seed in 0..20 {
+        let mut cluster = settled(seed, 3);
+        let old = cluster.leader().unwrap();
+        let other = (old + 1) % 3;
+        cluster.partition(&[old]);
+        cluster.input(old, Input::Read(1));
+        let command = cluster.execute(other);
+        cluster.until("the others go on", 8 * SECOND, |c| c.committed(other, command));
+        cluster.input(old, Input::Read(2));
+        cluster.run(3 * SECOND);
+        let failed: BTreeMap<u64, Option<u64>> = [(1, None), (2, None)].into();
+        assert_eq!(cluster.hosts[old].reads, failed, "RAFT-13: nobody else confirmed it");
+        cluster.heal();
+        cluster.until("one group", 5 * SECOND, Cluster::is_formed);
+        cluster.input(old, Input::Read(3));
+        cluster.until("it is served", 3 * SECOND, |c| c.hosts[old].reads.contains_key(&3));
+        assert!(cluster.hosts[old].reads[&3] >= Some(2));
+    }
+}
+
+#[test]
+fn s12_reads_see_everything_that_was_acknowledged_before() {
+    for seed in 0..30 {
+        let mut cluster = settled(seed, 3);
+        cluster.machine_delay = (Duration::ZERO, Duration::from_millis(3));
+        let mut reads = Vec::new();
+        for id in 0..200 {
+            let at = cluster.rng.below(3) as usize;
+            match cluster.rng.below(40) {
+                0 => cluster.input(at, Input::Transfer { request: RequestId(1), to: None }),
+                1 => cluster.partition(&[at]),
+                2..8 => cluster.heal(),
+                _ => {}
+            }
+            if cluster.is_open(at) {
+                cluster.execute(at);
+            }
+            let told = cluster.hosts.iter().flat_map(|host| host.outcomes.values());
+            let acknowledged = told.filter_map(|outcome| match outcome {
+                Outcome::Committed { index } => Some(index.0),
+                _ => None,
+            });
+            let floor = acknowledged.max();
+            let at = cluster.rng.below(3) as usize;
+            cluster.input(at, Input::Read(id));
+            reads.push((at, id, floor));
+            let pause = cluster.rng.below(20_000);
+            cluster.run(Duration::from_micros(pause));
+        }
+        cluster.heal();
+        cluster.run(5 * SECOND);
+        let mut served = 0;
+        for (at, id, floor) in reads {
+            let seen = cluster.hosts[at].reads.get(&id).expect("every read ends");
+            assert!(seen.is_none() || *seen >= floor, "{id} at {at}: {seen:?} but {floor:?}");
+            served += usize::from(seen.is_some());
+        }
+        assert!(served > 100, "{served} of 200");
+        cluster.run(30 * SECOND);
+        check(&mut cluster);
+    }
+}
+
+#[test]
+fn l3_a_command_needs_no_other_to_follow() {
+    for seed in 0..40 {
+        let mut cluster = settled(seed, 3);
+        let leader = cluster.leader().unwrap();
+        let at = (leader + 1) % 3;
+        let command = cluster.execute(at);
+        let pause = cluster.rng.below(5_000);
+        cluster.run(Duration::from_micros(pause));
+        cluster.crash(leader);
+        cluster.until("it alone", 6 * SECOND, |cluster| cluster.committed(at, command));
+    }
+}
+
+#[test]
+fn l10_commands_of_a_leader_that_was_cut_off_end_when_it_is_back() {
+    for seed in 0..20 {
+        let mut cluster = settled(seed, 3);
+        let old = cluster.leader().unwrap();
+        cluster.partition(&[old]);
+        let stuck = cluster.execute_many(old, 3);
+        let others = cluster.execute(((old) + 1) % 3);
+        cluster.run(8 * SECOND);
+        assert!(cluster.committed((old + 1) % 3, others));
+        assert!(!cluster.hosts[old].outcomes.contains_key(&stuck));
+        cluster.heal();
+        cluster.until("they are in force", 3 * SECOND, |cluster| cluster.committed(old, stuck + 2));
+        check(&mut cluster);
+    }
+}
+
+#[test]
+fn l14_a_member_that_applies_nothing_more_says_so_to_all_who_wait() {
+    for (seed, input) in [
+        (1, Input::Leave),
+        (2, Input::MachineFailed { at: LogIndex(2), what: String::from("no more") }),
+    ] {
+        let mut cluster = settled(seed, 3);
+        let at = (cluster.leader().unwrap() + 1) % 3;
+        cluster.partition(&[at]);
+        let command = cluster.execute_many(at, 5);
+        cluster.input(at, Input::Read(1));
+        cluster.input(at, input);
+        cluster.until("they end", 2 * SECOND, |cluster| {
+            let host = &cluster.hosts[at];
+            (command..command + 5).all(|command| host.outcomes.contains_key(&command))
+        });
+        cluster.until("the read, too", 2 * SECOND, |c| c.hosts[at].reads.get(&1) == Some(&None));
     }
 }

@@ -84,6 +84,15 @@ impl Machine {
         Self { padding: self.padding, ..Self::default() }
     }
 
+    /// Commands that it was handed, whether it applied them yet or not.
+    pub(crate) fn handed(&self) -> u64 {
+        self.jobs.iter().fold(self.last, |handed, (_, job)| match job {
+            Job::Apply(applying) => applying.first.0 + u64::from(applying.count) - 1,
+            Job::Install(snapshot, ..) => snapshot.commands,
+            Job::Freeze(..) | Job::Digest(_) => handed,
+        })
+    }
+
     pub(crate) fn commands(&self) -> &[u64] {
         &self.commands
     }
