@@ -239,3 +239,78 @@ pub(super) fn is_sound(data: &[u8], count: u32) -> bool {
     }
     count > 0 && at == data.len() && (left == 0 || data.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Lineage;
+
+    const ME: PeerId = PeerId::from_bytes([1; 32]);
+
+    fn entry(at: u64, kind: Kind, origin: Origin, data: Bytes) -> Run {
+        Run { origin, data, ..Run::empty(Term(1), LogIndex(at), kind) }
+    }
+
+    fn control(calls: &mut Calls, at: u64, control: Control) {
+        let run = entry(at, Kind::Control, Origin::default(), control.encode());
+        calls.hand_control(&run, &control);
+    }
+
+    #[test]
+    fn v9_a_fork_knows_no_session_of_the_old_lineage() {
+        // GRP-37: two forks of one lineage must not both apply what one client is told of by both.
+        let mut calls = Calls::new(ME, 0, &ConsensusConfig::default());
+        control(&mut calls, 2, Control::OpenSession { peer: ME, nonce: 7 });
+        let command = |at, number| {
+            let data = Bytes::from_static(&[0, 1, 9]);
+            entry(at, Kind::Commands, Origin { session: 2, number }, data)
+        };
+        assert!(calls.hand(&command(3, 0), Index(1)), "what the old lineage had");
+        control(&mut calls, 4, Control::Fork { from: Lineage([1; 16]) });
+        assert!(!calls.hand(&command(5, 1), Index(2)), "void");
+        let asked = Asked { peer: ME, session: 2, number: 1, count: 1, attempt: 0 };
+        let data = Bytes::from_static(&[0, 1, 9]);
+        assert_eq!(calls.admit(&asked, data, LogIndex(5)), Err(Why::NoSession));
+    }
+
+    #[test]
+    fn grp_32_a_known_part_is_not_appended_again() {
+        let mut calls = Calls::new(ME, 0, &ConsensusConfig::default());
+        control(&mut calls, 2, Control::OpenSession { peer: ME, nonce: 7 });
+        let mut admit = |number, count: u32, data: &'static [u8]| {
+            let asked = Asked { peer: ME, session: 2, number, count, attempt: 0 };
+            let verdict = calls.admit(&asked, Bytes::from_static(data), LogIndex(2));
+            if let Ok(Verdict::Propose(proposal, _)) = &verdict {
+                let commands = proposal.origin.number + u64::from(proposal.count);
+                calls.appended(proposal, commands);
+            }
+            verdict
+        };
+        let first = admit(0, 2, &[0, 1, 7, 0, 1, 8]);
+        assert!(matches!(first, Ok(Verdict::Propose(..))));
+        let Ok(Verdict::Propose(proposal, data)) = admit(1, 2, &[0, 1, 8, 0, 1, 9]) else {
+            panic!("the third is new");
+        };
+        assert_eq!((proposal.origin.number, proposal.count, &data[..]), (2, 1, &[0, 1, 9][..]));
+        assert_eq!(admit(0, 3, &[0, 1, 7, 0, 1, 8, 0, 1, 9]), Ok(Verdict::Known(Some(Index(1)))));
+        let Ok(Verdict::Propose(proposal, data)) = admit(2, 3, &[]) else {
+            panic!("two are to be skipped");
+        };
+        assert_eq!((proposal.kind, proposal.count), (Kind::Control, 1));
+        assert_eq!(Control::decode(&data), Some(Control::Skip { count: 2 }));
+    }
+
+    #[test]
+    fn grp_32_only_whole_commands_are_taken_from_others() {
+        assert!(is_sound(&[0, 1, 7, 0, 0], 2));
+        assert!(is_sound(&[], 5), "numbers to be skipped");
+        assert!(!is_sound(&[], 0) && !is_sound(&[0, 1, 7], 2) && !is_sound(&[0, 1, 7, 0, 0], 1));
+        assert!(!is_sound(&[0, 2, 7], 1), "cut off");
+        let mut large = item::long(crate::limits::COMMAND_BYTES).to_vec();
+        large.resize(item::LONG + crate::limits::COMMAND_BYTES, 0);
+        assert!(is_sound(&large, 1));
+        let mut larger = item::long(crate::limits::COMMAND_BYTES + 1).to_vec();
+        larger.resize(item::LONG + crate::limits::COMMAND_BYTES + 1, 0);
+        assert!(!is_sound(&larger, 1), "one byte over the limit");
+    }
+}

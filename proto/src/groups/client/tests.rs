@@ -131,6 +131,20 @@ fn grp_34_no_word_in_time_is_asked_for_again() {
 }
 
 #[test]
+fn grp_34_a_late_refusal_says_nothing_of_what_was_sent_since() {
+    let (mut client, mut out) = open();
+    execute(&mut client, 1, 1, &mut out);
+    assert_eq!(asked(&mut client, at(0)).len(), 2);
+    let first = client.attempt;
+    client.on_refused(first, 0, Why::NotLeader, at(0), &mut out);
+    assert_eq!(asked(&mut client, at(50)), [(0, 1, false), (1, 1, false)]);
+    client.on_refused(first, 1, Why::LogFull, at(50), &mut out);
+    assert_eq!(outcomes(&mut out), [], "the leader may well have taken it now");
+    client.on_refused(client.attempt, 1, Why::LogFull, at(50), &mut out);
+    assert_eq!(outcomes(&mut out), [(1, 1, Outcome::Rejected(Rejection::LogFull))]);
+}
+
+#[test]
 fn grp_37_a_lost_lineage_takes_what_it_may_have() {
     for (superseded, end) in
         [(false, Outcome::Unknown), (true, Outcome::Rejected(Rejection::Superseded))]
