@@ -505,11 +505,7 @@ impl Cluster {
             Output::Install { snapshot, bytes, digest, .. } => {
                 host.machine.install(work, *snapshot, bytes, digest);
             }
-            Output::Compact(last) => {
-                if host.config.durable {
-                    host.disk.compact(disk, last);
-                }
-            }
+            Output::Compact(last) if host.config.durable => host.disk.compact(disk, last),
             Output::ReadChunk { read, last, chunk } => {
                 let data = host.machine.chunk(last, chunk);
                 self.soon(at, Input::Chunk { read, data });
