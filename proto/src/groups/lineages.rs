@@ -71,8 +71,9 @@ impl Group {
         let raft = &standing.raft;
         let crowd = raft.membership().sets().any(|set| set.len() > 1);
         let kept = counts && raft.holds() && raft.log().commands() > 0;
-        // Of a log that begins with a snapshot, or that somebody else began, the beginning is not known.
-        let unknown = raft.log().base().index.0 > 0 || standing.parent.is_some();
+        // Who did not see the beginning of a log does not know whether others voted then.
+        let compacted = raft.log().base().index.0 > 0 && !standing.founded;
+        let unknown = compacted || standing.parent.is_some();
         if !standing.established && (crowd || kept || unknown && raft.log().commands() > 0) {
             standing.established = true;
         }
@@ -137,7 +138,9 @@ impl Group {
         let lineage = self.new_lineage();
         let config = self.raft_config(seat, lineage);
         let raft = Raft::found(config, self.fresh_rng(), cx.now());
-        self.enter(Standing::new(raft, lineage, sole(seat), 0), cx);
+        let mut standing = Standing::new(raft, lineage, sole(seat), 0);
+        standing.founded = true;
+        self.enter(standing, cx);
         self.raft(raft::Event::Timeout, cx);
     }
 

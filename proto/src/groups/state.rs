@@ -25,6 +25,8 @@ pub(super) struct Standing {
     pub(super) parent: Option<(Lineage, Index)>,
     /// The lineage never yields: its log listed a second voter, or commands count (GRP-12).
     pub(super) established: bool,
+    /// This member began it, in this life: it saw all of its log.
+    pub(super) founded: bool,
     /// Commands known to be committed.
     pub(super) committed: u64,
     /// The voters in force behind the last entry that was handed over.
@@ -47,6 +49,7 @@ impl Standing {
             lineage,
             parent: None,
             established: false,
+            founded: false,
             committed,
             voters,
             linked: Vec::new(),

@@ -112,6 +112,8 @@ pub(crate) struct Cluster {
     /// The other end of each end.
     ends: BTreeMap<End, End>,
     wires: BTreeMap<End, VecDeque<(Instant, Parcel)>>,
+    /// What transports took, and cores were not told yet.
+    drained: VecDeque<(usize, ChannelId, u32)>,
     next_link: u64,
     next_command: Command,
     pub(crate) delay: (Duration, Duration),
@@ -190,6 +192,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             ends: BTreeMap::new(),
             wires: BTreeMap::new(),
+            drained: VecDeque::new(),
             next_link: 0,
             next_command: 0,
             delay: (us(200), us(2_000)),
@@ -420,6 +423,10 @@ impl Cluster {
             self.act(at, action);
         }
         self.invariants.check(at, &self.hosts);
+        // Behind everything that the step asked for.
+        while let Some((at, channel, bytes)) = self.drained.pop_front() {
+            self.feed(at, Event::Drained { channel, bytes });
+        }
     }
 
     fn act(&mut self, at: usize, action: Action) {
@@ -432,7 +439,7 @@ impl Cluster {
                 let bytes = [head.as_slice(), &body[..]].concat();
                 let drained = bytes.len() as u32;
                 self.ship((at, channel), Parcel::Data(bytes.into()));
-                self.feed(at, Event::Drained { channel, bytes: drained });
+                self.drained.push_back((at, channel, drained));
             }
             Action::Close { channel, .. } => {
                 self.ship((at, channel), Parcel::Closed);
