@@ -20,6 +20,8 @@ mod keeping;
 mod lives;
 #[path = "groups/machine.rs"]
 mod machine;
+#[path = "groups/reference.rs"]
+mod reference;
 #[path = "groups/rivals.rs"]
 mod rivals;
 #[path = "groups/snapshots.rs"]
