@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{streams::item, time::Instant};
+use crate::{limits, streams::item, time::Instant};
 
 /// Commands that were executed by one call.
 #[derive(Debug)]
@@ -40,6 +40,16 @@ impl Batch {
     pub(super) fn join(&mut self, next: &Self) {
         self.count += next.count;
         self.doubt |= next.doubt;
+    }
+
+    /// Keeps as many commands as one frame may carry, at least one; returns the others.
+    pub(super) fn split_large(&mut self) -> Option<Self> {
+        const MOST: usize = limits::APPEND_BYTES;
+        if self.data.len() <= MOST || self.count == 1 {
+            return None;
+        }
+        let fits = item::prefix(&self.data, 0, u64::from(self.count), u64::MAX, MOST).ok()?.items;
+        if fits < self.count { self.split(fits.max(1)) } else { None }
     }
 
     /// Keeps the first `count` commands, which are not all; returns the others.

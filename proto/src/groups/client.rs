@@ -155,10 +155,13 @@ impl Client {
     ) {
         let deadline = now + self.command_timeout;
         let mut batch = Batch { first, count, data, deadline, told: false, ..Batch::NOTHING };
-        match self.refusing {
-            Some(rejection) => self.tell(&mut batch, Outcome::Rejected(rejection), out),
-            None => self.batches.push_back(batch),
+        if let Some(rejection) = self.refusing {
+            return self.tell(&mut batch, Outcome::Rejected(rejection), out);
         }
+        while let Some(rest) = batch.split_large() {
+            self.batches.push_back(core::mem::replace(&mut batch, rest));
+        }
+        self.batches.push_back(batch);
     }
 
     /// New commands are rejected from now on, or accepted again.

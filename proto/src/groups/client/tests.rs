@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::*;
+use crate::streams::item;
 
 const ME: PeerId = PeerId::from_bytes([1; 32]);
 const LEADER: PeerId = PeerId::from_bytes([2; 32]);
@@ -224,4 +225,24 @@ fn grp_35_a_snapshot_resolves_what_it_covers() {
     execute(&mut client, 6, 1, &mut out);
     client.on_installed(&Sessions::default(), LogIndex(90), &mut out);
     assert_eq!(outcomes(&mut out), [(5, 1, Outcome::Unknown)]);
+}
+
+#[test]
+fn grp_39_what_is_too_much_for_a_frame_goes_in_several() {
+    let (mut client, mut out) = open();
+    let large = limits::APPEND_BYTES / 2;
+    let mut data = Vec::new();
+    for length in [large, large, 2 * large, 7] {
+        item::append(&mut data, &alloc::vec![0; length]);
+    }
+    client.execute(1, 4, data.into(), at(0), &mut out);
+    let parts = [(0, 1, false), (1, 1, false), (2, 1, false), (3, 1, false), (4, 1, false)];
+    assert_eq!(asked(&mut client, at(0)), parts);
+    applied(&mut client, 0, 1, 1, &mut out);
+    applied(&mut client, 1, 1, 2, &mut out);
+    assert_eq!(outcomes(&mut out), [(0, 1, committed(1)), (1, 1, committed(2))]);
+    let mut small = Vec::new();
+    (0..100).for_each(|_| item::append(&mut small, &[0; 16]));
+    client.execute(5, 100, small.into(), at(0), &mut out);
+    assert_eq!(asked(&mut client, at(0)), [(5, 100, false)]);
 }
