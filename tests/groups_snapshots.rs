@@ -1,12 +1,15 @@
 //! Machines that are frozen: logs are compacted, newcomers fetch what the log does not hold any more.
 
 mod common;
+#[path = "groups/fragile.rs"]
+mod fragile;
 #[path = "support/scratch.rs"]
 mod scratch;
 
 use std::{error::Error, path::Path, time::Duration};
 
 use common::{discover_all, shy, soon};
+use fragile::Full;
 use futures::future::join_all;
 use mosaik::{
     groups::{ApplyContext, Image, LogReplaySync, SnapshotMachine, SnapshotSync, StateMachine},
@@ -156,6 +159,37 @@ async fn a_compacted_store_is_restored() {
     for group in &groups {
         assert_eq!(applied(group, 481).await, (2 * 15 * 120 + 1, 481));
     }
+}
+
+/// GRP-41: a store that has no room for a snapshot keeps its log; the group does not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_snapshots_keeps_its_log() {
+    let (id, key, full) = (NetworkId::random(), GroupKey::random(), Full::default());
+    let mut nodes = join_all((1..=3).map(|name| node(id, name))).await;
+    discover_all(&nodes).await;
+    full.refuse_snapshots(true);
+    let groups: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let builder = node.groups().with_key(key).with_state_machine(Sum::default());
+            builder.with_log_storage(full.store()).join()
+        })
+        .collect();
+    soon(groups[0].when().online()).await;
+    fill(&groups[0]).await;
+    fill(&groups[1]).await;
+    for group in &groups {
+        assert_eq!(applied(group, 480).await, (2 * 15 * 120, 480));
+        let status = group.status();
+        assert!(status.online && status.blocked.is_none(), "{status:?}");
+    }
+    // Where there is room again the next one is kept, and a newcomer gets it.
+    full.refuse_snapshots(false);
+    fill(&groups[2]).await;
+    nodes.push(node(id, 4).await);
+    discover_all(&nodes).await;
+    let group = join(&nodes[3], key, None);
+    assert_eq!(applied(&group, 720).await, (3 * 15 * 120, 720));
 }
 
 /// The surface of mosaik 0.4.

@@ -197,11 +197,20 @@ impl StateMachine for Scale {
 
 /// Stores that can be filled up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Full(Arc<AtomicBool>);
+pub(crate) struct Full {
+    all: Arc<AtomicBool>,
+    /// Snapshots do not fit.
+    snapshots: Arc<AtomicBool>,
+}
 
 impl Full {
     pub(crate) fn fill_up(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.all.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on there is room for no snapshot, or for some again.
+    pub(crate) fn refuse_snapshots(&self, refuse: bool) {
+        self.snapshots.store(refuse, Ordering::Relaxed);
     }
 
     pub(crate) fn store(&self) -> impl LogStore + use<> {
@@ -217,11 +226,15 @@ struct Disk {
 
 impl Disk {
     fn check(&self) -> Result<(), StoreError> {
-        if !self.full.0.load(Ordering::Relaxed) {
+        Self::fail_if(&self.full.all)
+    }
+
+    fn fail_if(full: &AtomicBool) -> Result<(), StoreError> {
+        if !full.load(Ordering::Relaxed) {
             return Ok(());
         }
         let error = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
-        Err(StoreError::Full { doing: "writing the log", error })
+        Err(StoreError::Full { doing: "writing", error })
     }
 }
 
@@ -252,6 +265,7 @@ impl LogStore for Disk {
     }
 
     fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        Self::fail_if(&self.full.snapshots)?;
         self.inner.snapshot_chunk(chunk)
     }
 
