@@ -164,9 +164,11 @@ impl Client {
         self.batches.push_back(batch);
     }
 
-    /// New commands are rejected from now on, or accepted again.
-    pub(super) const fn refuse(&mut self, rejection: Option<Rejection>) {
-        self.refusing = rejection;
+    /// New commands are rejected from now on, or accepted again; what is closed stays closed.
+    pub(super) fn refuse(&mut self, rejection: Option<Rejection>) {
+        if self.refusing != Some(Rejection::Closed) {
+            self.refusing = rejection;
+        }
     }
 
     /// Opens the window of the host as far as outcomes allow, in steps of a quarter.

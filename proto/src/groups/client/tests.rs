@@ -246,3 +246,17 @@ fn grp_39_what_is_too_much_for_a_frame_goes_in_several() {
     client.execute(5, 100, small.into(), at(0), &mut out);
     assert_eq!(asked(&mut client, at(0)), [(5, 100, false)]);
 }
+
+#[test]
+fn l14_what_is_closed_stays_closed() {
+    let (mut client, mut out) = open();
+    execute(&mut client, 1, 2, &mut out);
+    assert_eq!(client.next(at(0)).map(|_| ()), Some(()), "the first is sent");
+    client.close(Rejection::Closed, &mut out);
+    let closed = Outcome::Rejected(Rejection::Closed);
+    assert_eq!(outcomes(&mut out), [(0, 1, Outcome::Unknown), (1, 2, closed)]);
+    client.refuse(None);
+    execute(&mut client, 3, 1, &mut out);
+    assert_eq!(outcomes(&mut out), [(3, 1, closed)]);
+    assert!(client.is_idle() && client.deadline().is_none());
+}
