@@ -14,12 +14,14 @@ use std::{
 use clap::Parser;
 use mosaik::{
     discovery::EndpointAddr,
-    groups::{ApplyContext, CommandError, Image, SnapshotMachine, SnapshotSync, StateMachine},
+    groups::{
+        ApplyContext, CommandError, Image, Member, SnapshotMachine, SnapshotSync, StateMachine,
+    },
     *,
 };
 use mosaik_sim::soak::{
     Store,
-    protocol::{Answer, Ask, Command, Update},
+    protocol::{Answer, Ask, Command, Update, VOTES},
 };
 
 /// A member of the group that the soak run uses.
@@ -199,7 +201,12 @@ fn on(ask: Ask, network: &Network, group: &Arc<Group<Machine>>, runtime: &tokio:
                 });
             });
         }
-        Ask::Status(id) => say(&Answer::Status(id, format!("{:?}", group.status()))),
+        Ask::Status(id) => {
+            let status = group.status();
+            let is_mine = |voter: &Member| Some(voter.seat) == status.seat;
+            let votes = if status.voters.iter().any(is_mine) { VOTES } else { "copies" };
+            say(&Answer::Status(id, format!("{votes}: {status:?}")));
+        }
     }
 }
 

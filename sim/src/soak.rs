@@ -31,6 +31,7 @@
 
 mod chaos;
 mod clients;
+mod damage;
 mod fleet;
 mod judge;
 mod member;
@@ -91,6 +92,9 @@ pub struct Options {
     pub cut_off: (Duration, Duration),
     /// Also cut members off; needs [`Hosts`].
     pub cut: Option<Cut>,
+    /// A killed member may also lose its directory, or a bit of it; then it is waited for until it votes
+    /// again.
+    pub damage: bool,
     /// The seed of the schedule.
     pub seed: u64,
     /// How long a group with a majority may take to serve.
@@ -116,6 +120,7 @@ impl Options {
             down: (Duration::from_millis(50), Duration::from_secs(3)),
             cut_off: (Duration::from_millis(500), Duration::from_secs(12)),
             cut: None,
+            damage: false,
             seed,
             stall: Duration::from_secs(5),
             settle: Duration::from_secs(60),
@@ -151,6 +156,8 @@ pub struct Summary {
     pub kills: u64,
     /// Times that a member was cut off.
     pub cuts: u64,
+    /// Members that lost their directory or a bit of it.
+    pub damages: u64,
     /// How long the group did not serve.
     pub stalls: Stalls,
     /// What the judge looked at.
@@ -176,10 +183,13 @@ pub struct Tally {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, time, tally, kills, cuts, stalls, judged, failure } = self;
+        let Self { seed, time, tally, kills, cuts, damages, stalls, judged, failure } = self;
         let Tally { acknowledged, unknown, refused, reads, unread } = tally;
         let Judged { effort: Effort { steps, .. }, took, applied } = judged;
-        writeln!(f, "seed {seed}: {time:.1?}, {kills} kills, {cuts} cuts")?;
+        writeln!(
+            f,
+            "seed {seed}: {time:.1?}, {kills} kills, {cuts} cuts, {damages} damaged stores"
+        )?;
         writeln!(f, "commands: {acknowledged} acknowledged, {unknown} unknown, {refused} refused")?;
         writeln!(f, "applied: {applied}; reads: {reads} served, {unread} not")?;
         writeln!(f, "{stalls}")?;
@@ -248,7 +258,7 @@ pub fn run(
     if failure.is_none() && stalls.longest > options.stall {
         failure = Some(Failure::Liveness(format!("no service for {:.2?}", stalls.longest)));
     }
-    let (kills, cuts) = (chaos.kills, chaos.cuts);
-    let tally = record.tally();
-    Ok(Summary { seed: options.seed, time, tally, kills, cuts, stalls, judged, failure })
+    let chaos::Done { kills, cuts, damages, .. } = chaos;
+    let (seed, tally) = (options.seed, record.tally());
+    Ok(Summary { seed, time, tally, kills, cuts, damages, stalls, judged, failure })
 }

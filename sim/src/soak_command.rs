@@ -48,6 +48,10 @@ pub(crate) struct Soak {
     /// Also cut members off: each is on a host made of a network namespace. Needs root and `ip`.
     #[arg(long, value_enum)]
     cut: Option<Ways>,
+    /// Also delete the directory of a killed member, or flip a bit in it: it must come back empty, be filled
+    /// again and vote again.
+    #[arg(long)]
+    damage: bool,
     /// The program of a member; without it the example `soak_member` is built.
     #[arg(long)]
     member: Option<PathBuf>,
@@ -95,6 +99,7 @@ impl Soak {
                 Ways::OneWay => Cut::OneWay,
                 Ways::TwoWay => Cut::TwoWay,
             }),
+            damage: self.damage,
             ..Options::new(self.seed.unwrap_or(random >> 40), dir.clone())
         };
         println!("seed {}, {:.0?}", options.seed, options.time);

@@ -19,7 +19,7 @@ use mosaik_sim::{
     Failure,
     soak::{
         self, Options, Store, Summary,
-        protocol::{Answer, Ask, Update},
+        protocol::{Answer, Ask, Update, VOTES},
     },
 };
 
@@ -88,7 +88,7 @@ impl Group {
                 }
                 Answer::Dump(*id, Box::new(store))
             }
-            Ask::Status(id) => Answer::Status(*id, format!("{} commands", self.commands)),
+            Ask::Status(id) => Answer::Status(*id, format!("{VOTES}, {} commands", self.commands)),
         })
     }
 }
@@ -148,6 +148,7 @@ fn run(bug: Bug) -> Summary {
         every: (Duration::from_millis(50), Duration::from_millis(400)),
         down: (Duration::from_millis(10), Duration::from_millis(200)),
         stall: Duration::from_secs(20),
+        damage: bug == Bug::None,
         settle: Duration::from_secs(if bug == Bug::Differs { 1 } else { 20 }),
         ..Options::new(7, dir.clone())
     };
@@ -178,7 +179,10 @@ fn a_group_that_does_everything_right_is_well() {
     assert_eq!(summary.failure, None);
     let tally = summary.tally;
     assert!(tally.acknowledged > 100 && tally.unknown > 2 && tally.reads > 50, "{tally:?}");
-    assert!(summary.kills > 2 && summary.judged.applied >= tally.acknowledged, "{summary}");
+    assert!(
+        summary.kills > 2 && summary.damages > 0 && summary.judged.applied >= tally.acknowledged,
+        "{summary}"
+    );
     assert!(summary.to_string().contains("\nwell: "), "{summary}");
 }
 

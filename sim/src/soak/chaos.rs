@@ -7,7 +7,7 @@ use std::{
 
 use mosaik_proto::rng::Rng;
 
-use super::{Cut, Options, fleet::Fleet, lock, pulse::Incident, rng};
+use super::{Cut, Options, damage::damage, fleet::Fleet, lock, pulse::Incident, rng};
 use crate::{netns::Hosts, verdict::Failure};
 
 /// How often members and service are looked at.
@@ -18,6 +18,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub(super) struct Done {
     pub(super) kills: u64,
     pub(super) cuts: u64,
+    pub(super) damages: u64,
     /// A member did not do its part.
     pub(super) failure: Option<Failure>,
 }
@@ -48,6 +49,7 @@ impl Chaos<'_, '_> {
             }
             self.watch(pause)?;
             match (self.options.cut, self.fleet.hosts()) {
+                _ if self.options.damage && self.rng.chance(250_000) => self.lose()?,
                 (Some(cut), Some(hosts)) if self.rng.chance(600_000) => self.cut_off(cut, hosts)?,
                 _ => self.strike()?,
             }
@@ -97,6 +99,30 @@ impl Chaos<'_, '_> {
             let down = self.between(self.options.down);
             self.watch(down)?;
             self.fleet.start(*member).map_err(Failure::Crash)?;
+        }
+        Ok(())
+    }
+
+    /// Kills one and damages its store. It comes back empty, is filled again and gets its seat back;
+    /// before that nobody else is touched, for two of three stores are not lost at once.
+    fn lose(&mut self) -> Result<(), Failure> {
+        let member = self.rng.below(self.fleet.len() as u64) as usize;
+        self.fleet.kill(member).map_err(Failure::Crash)?;
+        self.done.kills += 1;
+        let down = self.between(self.options.down);
+        self.watch(down)?;
+        let what = damage(&self.fleet.dir_of(member), &mut self.rng);
+        let what = what.map_err(|error| Failure::Crash(format!("a directory: {error}")))?;
+        self.done.damages += 1;
+        self.fleet.start(member).map_err(Failure::Crash)?;
+        let until = Instant::now() + self.options.settle;
+        while !self.fleet.votes(member) {
+            self.watch(GLANCE)?;
+            if Instant::now() > until {
+                let all = self.fleet.describe();
+                let what = format!("member {member} does not vote again since {what}{all}");
+                return Err(Failure::Liveness(what));
+            }
         }
         Ok(())
     }

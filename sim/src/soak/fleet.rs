@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Clock, Launch, Options, Place, lock,
+    Clock, Launch, Options, PATIENCE, Place, lock,
     member::{Line, Process, Reply},
-    protocol::{Answer, Ask},
+    protocol::{Answer, Ask, VOTES},
     pulse::{Incident, Pulse},
 };
 use crate::netns::Hosts;
@@ -70,7 +70,7 @@ impl<'a> Fleet<'a> {
 
     /// Starts a member, and lets all know of each other.
     pub(super) fn start(&self, index: usize) -> Result<(), String> {
-        let dir = self.dir.join(format!("member-{index}"));
+        let dir = self.dir_of(index);
         fs::create_dir_all(&dir).map_err(|error| format!("{dir:?}: {error}"))?;
         let host = self.hosts.zip(u8::try_from(index).ok());
         let mut command = (self.launch)(&Place { index, dir, host });
@@ -93,6 +93,17 @@ impl<'a> Fleet<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Where a member keeps what it keeps.
+    pub(super) fn dir_of(&self, index: usize) -> PathBuf {
+        self.dir.join(format!("member-{index}"))
+    }
+
+    /// True if a member says that it votes.
+    pub(super) fn votes(&self, index: usize) -> bool {
+        let status = self.line(index).map(|line| line.ask(Ask::Status, PATIENCE));
+        matches!(status, Some(Reply::Answer(Answer::Status(_, status))) if status.starts_with(VOTES))
     }
 
     /// Kills a member that runs. An error says that it did not.

@@ -4,6 +4,9 @@ use std::{fmt, str::FromStr};
 
 use super::store::Store;
 
+/// With this begins the [`Answer::Status`] of a member that votes.
+pub const VOTES: &str = "votes";
+
 /// A change of the store that all members hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -37,7 +40,7 @@ pub enum Ask {
     Read(u64, u64),
     /// Give all that you hold, linearizably.
     Dump(u64),
-    /// Say how you are; for people.
+    /// Say how you are.
     Status(u64),
 }
 
@@ -58,7 +61,7 @@ pub enum Answer {
     Refused(u64, String),
     /// Nobody knows.
     Unknown(u64, String),
-    /// How it is.
+    /// How it is, for people; begins with [`VOTES`] if it is a voter of a group under its present seat.
     Status(u64, String),
 }
 
