@@ -20,7 +20,7 @@ pub struct Loaded {
     pub boots: Vec<(Seat, u64)>,
     /// What Raft starts with. The lineage is in its base.
     pub stored: Stored,
-    /// Head and size of the snapshot that the log begins with ([`Output::Freeze`]).
+    /// Head and size of the snapshot that the log begins with ([`Output::Freeze`](super::Output::Freeze)).
     pub snapshot: Option<FrozenHead>,
 }
 
