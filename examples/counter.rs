@@ -5,8 +5,8 @@
 //! cargo run --example counter -- --data-dir data/two          # a second member, if you like a third
 //! ```
 //!
-//! Each line is added to the counter; when `= 42` is printed, the new value is on the disks of a
-//! majority. An empty line only reads. Members on one host find each other.
+//! Each line is added to the counter; when `= 42, kept by 3 voters` is printed, the new value is on the
+//! disks of a majority of them. An empty line only reads. Members on one host find each other.
 
 use std::{
     error::Error,
@@ -75,6 +75,13 @@ fn secret_key(dir: &Path) -> io::Result<SecretKey> {
     Ok(key)
 }
 
+/// Prints a value that no member is ahead of.
+async fn show(group: &Group<Counter>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let value = group.query((), Strong).await?;
+    println!("= {value}, kept by {} voters", group.status().voters.len());
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let dir = data_dir()?;
@@ -94,7 +101,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let why = group.status().blocked.as_ref().map_or_else(String::new, ToString::to_string);
         eprintln!("waiting: {why}");
     }
-    println!("= {}", group.query((), Strong).await?);
+    show(&group).await?;
 
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -104,7 +111,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
                 Err(_) => eprintln!("{line:?} is no number"),
             }
         }
-        println!("= {}", group.query((), Strong).await?);
+        show(&group).await?;
     }
     drop(group);
     network.shutdown().await;
