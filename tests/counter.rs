@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+#[path = "support/scratch.rs"]
+mod scratch;
 mod support;
 
 use std::{
@@ -11,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Process, RuntimeDir, example, scratch::Scratch};
+use scratch::Scratch;
+use support::{Process, RuntimeDir, example};
 
 /// A dead peer is noticed within seconds, dials back off, the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
