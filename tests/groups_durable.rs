@@ -77,7 +77,6 @@ async fn a_lone_durable_member_keeps_what_it_was_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the core is not there yet"]
 async fn a_member_whose_directory_was_deleted_is_refilled() {
     let (id, key, dirs) = (NetworkId::random(), GroupKey::random(), Scratch::new());
     let nodes = start::<3>(id).await;

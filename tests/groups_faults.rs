@@ -173,7 +173,6 @@ async fn a_stopped_group_refuses_and_everything_that_waits_resolves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the core is not there yet"]
 async fn a_store_without_space_stops_nobody_else() {
     let nodes = nodes::<3>().await;
     let others = counters(&nodes);

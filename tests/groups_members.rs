@@ -34,7 +34,6 @@ async fn a_group_without_a_machine_elects_a_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the core is not there yet"]
 async fn every_handle_keeps_the_member_and_the_last_one_ends_it() {
     let nodes = nodes::<2>().await;
     let key = GroupKey::random();
