@@ -104,7 +104,8 @@ async fn the_status_says_who_votes_and_who_is_how_far() {
     let leader = leader_of(&groups).await;
     let full = groups[leader].when().status_is(|status| {
         let known = status.voters.iter().all(|member| member.lag.is_some() && member.linked);
-        (status.voters.len() == 3 && known && status.committed == 1).then_some(status.clone())
+        let full = status.tolerates == 1 && status.voters.len() == 3;
+        (full && known && status.committed == 1).then_some(status.clone())
     });
     let status = soon(full).await;
     assert_eq!((status.role, status.tolerates, status.blocked), (Role::Leader, 1, None));
