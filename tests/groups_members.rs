@@ -142,10 +142,12 @@ async fn founders_that_are_missing_hold_commands_back() {
         builder.with_founders(3).join()
     };
     let mut groups = vec![found(&nodes[0]), found(&nodes[1])];
-    let blocked = groups[0]
-        .when()
-        .status_is(|status| matches!(status.blocked, Some(Blocked::Founders)).then_some(()));
-    soon(blocked).await;
+    // Who leads knows it.
+    let blocked = groups.iter().map(|group| {
+        let waits = |status: &groups::Status| matches!(status.blocked, Some(Blocked::Founders));
+        group.when().status_is(move |status| waits(status).then_some(()))
+    });
+    soon(futures::future::select_all(blocked)).await;
     let mut waits = groups[0].execute(1);
     quiet(std::time::Duration::from_millis(300), &mut waits).await;
     groups.push(found(&nodes[2]));
@@ -195,7 +197,22 @@ async fn bonds_say_when_they_change() {
     drop(_others);
     common::within(LIMIT, bond.terminated()).await;
     while !bonds.is_empty() {
-        soon(bonds.changed()).await;
+        if tokio::time::timeout(std::time::Duration::from_secs(8), bonds.changed()).await.is_err() {
+            eprintln!(
+                "BONDS {:?} {:?} of {:?}",
+                bonds,
+                first.status(),
+                nodes.iter().map(|n| n.local().id()).collect::<Vec<_>>()
+            );
+            for n in &nodes {
+                eprintln!(
+                    "BONDS {} in {:?}",
+                    n.local().id(),
+                    n.discovery().me().entry().groups().len()
+                );
+            }
+            panic!();
+        }
     }
 }
 
