@@ -47,10 +47,10 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             // Announced again when the other is gone.
             return false;
         }
+        // News of one that was left may still be in the inbox: it does not begin again.
+        let Some(executor) = cell.executor() else { return false };
         self.groups.insert(cell.id, Arc::clone(cell));
-        if let Some(executor) = cell.executor() {
-            self.runtime.spawn(executor);
-        }
+        self.runtime.spawn(executor);
         let join = cell.open();
         self.step(node::Event::Group { group: cell.id, input: join });
         true
