@@ -436,6 +436,7 @@ impl Core for Raft {
             Event::Unlinked(seat) => self.on_unlinked(seat, now),
             Event::Met(seats) => self.on_met(seats, now),
             Event::Message { from, message } => self.on_message(from, message, now, out),
+            Event::Receiving(from) => self.on_receiving(from, now),
             Event::Persisted(ticket) => self.on_persisted(ticket, now, out),
             Event::Propose { kind, count, origin, data } => {
                 self.propose(kind, count, origin, data, out);

@@ -182,7 +182,21 @@ impl Group {
             BondEvent::Up(peer) | BondEvent::Changed(peer) => self.on_said(peer, cx),
             BondEvent::Down(_) => self.dirty.bonds = true,
             BondEvent::Frame { peer, frame } => self.on_frame(peer, frame, cx),
+            BondEvent::Progress { peer, class: Class::Bond } => self.on_receiving(peer, cx),
             BondEvent::Progress { .. } | BondEvent::Drained { .. } | BondEvent::Closed { .. } => {}
+        }
+    }
+
+    /// GRP-08: a large entry arrives: Raft is told so about as often as a heartbeat would come.
+    fn on_receiving(&mut self, peer: PeerId, cx: &mut Cx<'_>) {
+        let (now, pause) = (cx.now(), self.config.timing.heartbeat_interval / 2);
+        let State::Member(standing) = &mut self.state else { return };
+        let said = self.bonds.get(&peer).filter(|said| said.lineage == Some(standing.lineage));
+        let Some(seat) = said.map(|said| Seat { peer, id: said.seat }) else { return };
+        let lately = |(last, at): (Seat, Instant)| last == seat && now.since(at) < pause;
+        if !standing.receiving.is_some_and(lately) {
+            standing.receiving = Some((seat, now));
+            self.raft(raft::Event::Receiving(seat), cx);
         }
     }
 

@@ -3,7 +3,10 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::Index;
-use crate::raft::{Lineage, LogIndex, Membership, Message, Raft, Seat};
+use crate::{
+    raft::{Lineage, LogIndex, Membership, Message, Raft, Seat},
+    time::Instant,
+};
 
 /// Where a member stands.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Standing {
     /// Commits that the leader spoke of when it was first heard are not all here yet.
     pub(super) goal: Option<LogIndex>,
     pub(super) led: Option<Seat>,
+    /// Whose large message is arriving, and when Raft was told so last.
+    pub(super) receiving: Option<(Seat, Instant)>,
 }
 
 impl Standing {
@@ -57,6 +62,7 @@ impl Standing {
             met: Vec::new(),
             goal: None,
             led: None,
+            receiving: None,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     discovery::{Catalog, LocalEntry},
     ids::{LinkId, Side},
     links::{DownReason, Path, Paths},
+    raft::{Lineage, SeatId},
     time::{Now, UnixMillis},
     wire::{self, header},
 };
@@ -246,4 +247,79 @@ fn a_group_can_be_joined_again() {
     // Another leave is for that one.
     assert!(is_closed(&bench.leave("a"), "a"));
     assert!(bench.groups.groups.is_empty() && bench.groups.again.is_empty());
+}
+
+/// A peer that proves the key, leads a lineage and is bonded with.
+fn bonded(bench: &mut Bench) -> ChannelId {
+    let announcement = frames::Announcement {
+        lineage: Some(Lineage([7; 16])),
+        seat: SeatId([9; 16]),
+        boot: 0,
+        start: 1,
+        can_vote: true,
+        holds: true,
+        leads: true,
+        follows: None,
+        established: true,
+        commands: 1,
+        end: crate::raft::Position::default(),
+        parent: None,
+        left: false,
+    };
+    let (config, channel) = (config("a"), ChannelId::driver(1));
+    let said = wire::encode(&announcement);
+    let prover = key::Prover::new(config.id, &config.secret);
+    let proof = prover.proof(&[1; 32], &bench.peer.id(), key::End::Opener, &said);
+    let open = frames::Open { group: config.id, class: frames::Class::Bond, serial: 1 };
+    let sealed = [&proof.as_bytes()[..], &said].concat();
+    bench.step(Event::Accepted { peer: bench.peer.id(), channel });
+    let mut bytes = Vec::new();
+    let mut sink = |head: wire::Head, body: Bytes| bytes.extend([head.as_slice(), &body].concat());
+    frames::put_open(&open, &sealed, &mut Vec::new(), &mut sink);
+    frames::put_ready(&mut sink);
+    bench.step(Event::Data { channel, chunk: bytes.into() });
+    channel
+}
+
+/// GRP-08: the leader hears of a member that is receiving a large entry, whose heartbeats wait behind it.
+#[test]
+fn grp_08_who_receives_a_large_entry_says_so() {
+    let mut bench = Bench::new(false);
+    bench.join("a");
+    bench.link(1);
+    let channel = bonded(&mut bench);
+    let append = |bytes: usize| {
+        let (term, index) = (crate::raft::Term(1), crate::raft::LogIndex(0));
+        let prev = crate::raft::Position::default();
+        let (kind, data) = (crate::raft::Kind::Control, Bytes::from(alloc::vec![1; bytes]));
+        let run = crate::raft::Run::empty(term, index.next(), kind);
+        let run = crate::raft::Run { data, ..run };
+        let runs = if bytes == 0 { Vec::new() } else { alloc::vec![run] };
+        let append = crate::raft::Append { term, prev, runs, commit: index, round: 1 };
+        let message = crate::raft::Message::Append(append);
+        let frame =
+            frames::Frame::Raft { lineage: Lineage([7; 16]), seat: SeatId([0; 16]), message };
+        let mut bytes = Vec::new();
+        let mut sink =
+            |head: wire::Head, body: Bytes| bytes.extend([head.as_slice(), &body].concat());
+        // It has heard of the node as an empty member, and as one of its lineage.
+        frames::put_frame(&frame, 2, &mut Vec::new(), &mut sink);
+        Bytes::from(bytes)
+    };
+    let answers = |actions: &[Action]| {
+        // Messages of Raft, on a bond.
+        let raft = |action: &&Action| matches!(action, Action::Write { head, .. } if head.as_slice()[0] == 4);
+        actions.iter().filter(raft).count()
+    };
+    assert_eq!(answers(&bench.step(Event::Data { channel, chunk: append(0) })), 1, "it follows");
+    let large = append(100_000);
+    for step in 0..10 {
+        bench.now.mono = bench.now.mono + Duration::from_millis(500);
+        for part in 0..3 {
+            let from = (step * 3 + part) * 1_000;
+            let chunk = large.slice(from..from + 1_000);
+            let said = answers(&bench.step(Event::Data { channel, chunk }));
+            assert_eq!(said, usize::from(part == 0), "now and then");
+        }
+    }
 }

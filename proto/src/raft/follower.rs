@@ -144,6 +144,30 @@ impl Raft {
         }
     }
 
+    /// RAFT-04: no timeout depends on the size of a message. Only entries take long, and only leaders
+    /// send them.
+    pub(super) fn on_receiving(&mut self, from: Seat, now: Instant) {
+        if !self.peers.contains_key(&from) {
+            return;
+        }
+        match &mut self.state {
+            State::Leader(leader) => {
+                if let Some(member) = leader.member_mut(&from) {
+                    member.heard = now;
+                }
+            }
+            State::Follower => {
+                self.election_at = now + self.patience;
+                if self.leader == Some(from) {
+                    self.heard = Some(now);
+                    // Its heartbeats stand behind the message: it is told by itself that we are here.
+                    self.owe_ack();
+                }
+            }
+            State::PreCandidate(_) | State::Candidate(_) => {}
+        }
+    }
+
     pub(super) fn on_commit(
         &mut self,
         from: Seat,
@@ -246,5 +270,76 @@ impl Append {
             last = if follows { run.end() } else { last };
             follows
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::{
+        core::{Core as _, Outbox},
+        ids::PeerId,
+        raft::{Config, Event, Lineage, Membership, Role, SeatId, Stored, Voters},
+        rng::Rng,
+    };
+
+    fn seat(n: u8) -> Seat {
+        Seat { peer: PeerId::from_bytes([n; 32]), id: SeatId([n; 16]) }
+    }
+
+    /// A voter of three that hears the second lead.
+    fn follower() -> Raft {
+        let lineage = Lineage([1; 16]);
+        let config = Config { lineage, ..Config::new(seat(1)) };
+        let membership = Membership::single(Voters::new([1, 2, 3].map(seat)));
+        let stored = Stored {
+            base: Snapshot { lineage, membership, ..Snapshot::default() },
+            ..Stored::default()
+        };
+        let mut raft = Raft::new(config, stored, Rng::new([1; 32]), Instant::ZERO);
+        let mut out = Outbox::new();
+        for n in [2, 3] {
+            raft.handle(Instant::ZERO, Event::Linked { seat: seat(n), can_vote: true }, &mut out);
+        }
+        let (term, prev, commit) = (Term(1), Position::default(), LogIndex(0));
+        let message = Message::Append(Append { term, prev, runs: alloc::vec![], commit, round: 1 });
+        raft.handle(Instant::ZERO, Event::Message { from: seat(2), message }, &mut out);
+        assert_eq!(raft.leader(), Some(seat(2)));
+        raft
+    }
+
+    fn asks(out: &mut Outbox<Action>) -> (usize, usize) {
+        let (mut votes, mut acks) = (0, 0);
+        for action in out.drain() {
+            match action {
+                Action::Send { message: Message::PreVote { .. }, .. } => votes += 1,
+                Action::Send { to, message: Message::Ack(_) } if to == seat(2) => acks += 1,
+                _ => {}
+            }
+        }
+        (votes, acks)
+    }
+
+    /// RAFT-04: eight megabytes on a slow path topple nobody, however long they take.
+    #[test]
+    fn raft_04_who_receives_entries_hears_the_leader() {
+        for (from, votes, acks) in [(Some(2), 0, 20), (Some(3), 0, 0), (None, 2, 0)] {
+            let (mut raft, mut out) = (follower(), Outbox::new());
+            let mut asked = (0, 0);
+            for step in 1..=20 {
+                let now = Instant::ZERO + Duration::from_millis(500 * step);
+                if let Some(from) = from {
+                    raft.handle(now, Event::Receiving(seat(from)), &mut out);
+                }
+                if raft.deadline().is_some_and(|at| at <= now) && raft.role() == Role::Follower {
+                    raft.handle(now, Event::Timeout, &mut out);
+                }
+                let (votes, acks) = asks(&mut out);
+                asked = (asked.0 + votes, asked.1 + acks);
+            }
+            assert_eq!(asked, (votes, acks), "{from:?}");
+        }
     }
 }

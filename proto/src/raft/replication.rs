@@ -63,7 +63,7 @@ impl Leader {
         Some(&self.members[at])
     }
 
-    fn member_mut(&mut self, seat: &Seat) -> Option<&mut Progress> {
+    pub(super) fn member_mut(&mut self, seat: &Seat) -> Option<&mut Progress> {
         let at = self.members.binary_search_by(|member| member.seat.cmp(seat)).ok()?;
         Some(&mut self.members[at])
     }

@@ -396,6 +396,9 @@ pub enum Event {
         /// What.
         message: Message,
     },
+    /// A part of a message of a linked member arrived, and the rest is still to come: it is alive,
+    /// however long that takes. A host says it now and then while that is so.
+    Receiving(Seat),
     /// A write is done; so are all with lower tickets once they were reported as well.
     Persisted(Ticket),
     /// The host wants entries in the log. Only a leader takes them.

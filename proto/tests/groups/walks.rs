@@ -132,6 +132,12 @@ fn calm(cluster: &mut Cluster, plan: Plan, seed: u64) {
         host.notices.iter().any(lost)
     };
     cluster.run(5 * SECOND);
+    // Who was leaving has left meanwhile.
+    for at in 0..plan.hosts {
+        if cluster.hosts[at].closed {
+            cluster.again(at);
+        }
+    }
     // Who founds with a store, alone, has a history that never yields: an operator has to choose.
     let conflicts = |host: &Host| {
         let conflict = |notice: &Notice| matches!(notice, Notice::Conflict(_));
