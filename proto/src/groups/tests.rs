@@ -230,7 +230,7 @@ fn a_group_can_be_joined_again() {
     let durable = || Box::new(GroupConfig { durable: true, ..config("a") });
     let group = config("a").id;
     bench.step(Event::Input { group, input: Input::Join(durable()) });
-    let (seat, stored) = (crate::raft::SeatId([1; 16]), crate::raft::Stored::default());
+    let (seat, stored) = (SeatId([1; 16]), crate::raft::Stored::default());
     let loaded = Loaded { seat, boot: 1, boots: Vec::new(), stored, snapshot: None };
     bench.step(Event::Input { group, input: Input::Loaded(Box::new(loaded)) });
     // It founds, and has a command that is not written yet: leaving takes a moment.
