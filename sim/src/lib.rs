@@ -96,5 +96,5 @@ pub use self::{
     swarm::Swarm,
     trace::Trace,
     verdict::{Failure, catch},
-    world::{DiskFault, Fault, Options, World},
+    world::{Answer, DiskFault, Fault, Options, World},
 };

@@ -2,8 +2,10 @@
 
 use std::{fmt, fmt::Write as _};
 
+use bytes::Bytes;
 use mosaik_proto::{
     Digest,
+    groups::{self, Applying, Input, Output, Status},
     node::{Action, Event},
     time::Instant,
 };
@@ -42,6 +44,13 @@ impl Trace {
         if let Event::Data { chunk, .. } | Event::Offer { data: chunk, .. } = event {
             self.hasher.update(chunk);
         }
+        if let Event::Group {
+            input: Input::Execute { data, .. } | Input::Chunk { data: Some(data), .. },
+            ..
+        } = event
+        {
+            self.hasher.update(data);
+        }
         self.put(at, format_args!("{host} > {}", EventLine(event)));
     }
 
@@ -49,6 +58,9 @@ impl Trace {
     pub(crate) fn action(&mut self, at: Instant, host: HostId, action: &Action) {
         if let Action::Write { body, .. } = action {
             self.hasher.update(body);
+        }
+        if let Action::Group { output: Output::Apply(Applying { data, .. }), .. } = action {
+            self.hasher.update(data);
         }
         self.put(at, format_args!("{host} < {}", ActionLine(action)));
     }
@@ -92,6 +104,19 @@ impl fmt::Display for EventLine<'_> {
             Event::Offer { producer, items, data, .. } => {
                 write!(f, "Offer {producer:?} {items} items {} B", data.len())
             }
+            Event::Group { input, .. } => match input {
+                Input::Execute { first, count, data } => {
+                    write!(f, "Group Execute {first} + {count}, {} B", data.len())
+                }
+                Input::Chunk { read, data } => {
+                    write!(f, "Group Chunk {read} {:?} B", data.as_ref().map(Bytes::len))
+                }
+                Input::Loaded(loaded) => {
+                    let groups::Loaded { seat, boot, stored, .. } = &**loaded;
+                    write!(f, "Group Loaded {seat:?} boot {boot} {stored:?}")
+                }
+                input => write!(f, "Group {input:?}"),
+            },
             other => write!(f, "{other:?}"),
         }
     }
@@ -115,6 +140,32 @@ impl fmt::Display for ActionLine<'_> {
                 delivery.items,
                 delivery.data.len()
             ),
+            Action::Group { output, .. } => match output {
+                Output::Apply(applying) => {
+                    let Applying { term, entry, first, count, data, void } = applying;
+                    let void = if *void { " void" } else { "" };
+                    write!(
+                        f,
+                        "Group Apply {term:?}{entry:?} {first} + {count}, {} B{void}",
+                        data.len()
+                    )
+                }
+                Output::Freeze { snapshot, head } => {
+                    write!(f, "Group Freeze {:?}, {} B", snapshot.last, head.len())
+                }
+                Output::FetchChunk(bytes) => write!(f, "Group FetchChunk {} B", bytes.len()),
+                Output::Status(status) => {
+                    let Status { role, term, leader, seat, lineage, .. } = &**status;
+                    let Status { voters, learners, committed, blocked, .. } = &**status;
+                    let voters: Vec<_> = voters.iter().map(|member| member.seat).collect();
+                    write!(
+                        f,
+                        "Group Status {role:?} {term:?} {lineage:?} {seat:?} leader {leader:?} voters {voters:?} learners {} committed {committed} {blocked:?}",
+                        learners.len()
+                    )
+                }
+                output => write!(f, "Group {output:?}"),
+            },
             other => write!(f, "{other:?}"),
         }
     }
@@ -122,7 +173,6 @@ impl fmt::Display for ActionLine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use mosaik_proto::ids::ChannelId;
 
     use super::*;

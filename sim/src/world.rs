@@ -7,7 +7,7 @@ mod hostile;
 mod process;
 mod views;
 
-use std::{fmt, mem, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, mem, net::SocketAddr, time::Duration};
 
 use mosaik_proto::{
     Outbox, PeerId,
@@ -22,6 +22,7 @@ use mosaik_proto::{
 
 use self::execute::Book;
 pub use self::faults::{DiskFault, Fault};
+pub use self::groups::Answer;
 use crate::{
     checkers::Checkers,
     host::{ConsumerSpec, Host, NodeSpec, ProducerSpec, Running},
@@ -86,6 +87,8 @@ pub struct World {
     failure: Option<Failure>,
     /// The last value that a client of a group wrote, or the last name of a command.
     values: u64,
+    /// What was heard by those who asked groups by hand.
+    answers: BTreeMap<u64, Answer>,
     steps: u64,
     steps_at_once: u64,
     /// The present second of the world, and the steps in it.
@@ -111,6 +114,7 @@ impl World {
             traps: Vec::new(),
             failure: None,
             values: 0,
+            answers: BTreeMap::new(),
             steps: 0,
             steps_at_once: 0,
             second: (0, 0),

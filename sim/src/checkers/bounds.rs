@@ -1,12 +1,13 @@
 //! Every queue has its bound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mosaik_proto::{
     ids::{ChannelId, LinkId, ProducerId},
     limits,
     node::{Action, Event},
     streams::item::Items,
+    wire::Protocol,
 };
 
 use crate::net::Process;
@@ -28,6 +29,10 @@ pub struct Bounds {
     /// Written and not drained.
     debts: BTreeMap<(Process, ChannelId), u64>,
     channels: BTreeMap<(Process, LinkId, ChannelId), ()>,
+    /// Channels of groups, which have a bound of their own.
+    groups: BTreeSet<(Process, ChannelId)>,
+    /// Opened by others, who have not said what for.
+    unnamed: BTreeSet<(Process, ChannelId)>,
     producers: BTreeMap<(Process, ProducerId), Producer>,
     actions: u64,
     most_debt: u64,
@@ -58,9 +63,17 @@ impl Bounds {
             }
             Event::ChannelUp { link, channel } => {
                 self.channels.insert((process, *link, *channel), ());
+                self.unnamed.insert((process, *channel));
+            }
+            Event::Data { channel, chunk } => {
+                let channel = (process, *channel);
+                let group = chunk.first() == Some(&(Protocol::Group as u8));
+                if self.unnamed.remove(&channel) && group {
+                    self.groups.insert(channel);
+                }
             }
             Event::ChannelDown { channel, .. } => {
-                self.debts.remove(&(process, *channel));
+                self.forget(process, *channel);
             }
             Event::LinkDown { link, .. } => self.link_down(process, *link),
             Event::Offer { producer, data, .. } => {
@@ -91,21 +104,27 @@ impl Bounds {
             return Err(format!("{process:?}: more than {ACTIONS} actions in one step"));
         }
         match action {
-            Action::OpenChannel { link, channel, .. } => {
+            Action::OpenChannel { link, channel, protocol } => {
                 self.channels.insert((process, *link, *channel), ());
+                if *protocol == Protocol::Group {
+                    self.groups.insert((process, *channel));
+                }
             }
             Action::Write { channel, head, body } => {
                 let debt = self.debts.entry((process, *channel)).or_default();
                 let size = (head.len() + body.len()) as u64;
                 *debt += size;
                 self.most_debt = self.most_debt.max(*debt);
-                if *debt > limits::CHANNEL_DEBT + FRAME.max(size) {
+                let bound = if self.groups.contains(&(process, *channel)) {
+                    limits::BOND_DEBT
+                } else {
+                    limits::CHANNEL_DEBT
+                };
+                if *debt > bound + FRAME.max(size) {
                     return Err(format!("{process:?} {channel:?}: a debt of {debt} B"));
                 }
             }
-            Action::CloseChannel { channel, .. } => {
-                self.debts.remove(&(process, *channel));
-            }
+            Action::CloseChannel { channel, .. } => self.forget(process, *channel),
             Action::Window { producer, items, bytes } => {
                 let state = self.producers.entry((process, *producer)).or_default();
                 if *items < state.window.0 || *bytes < state.window.1 {
@@ -129,6 +148,14 @@ impl Bounds {
         self.debts.retain(|(of, _), _| *of != process);
         self.channels.retain(|(of, _, _), ()| *of != process);
         self.producers.retain(|(of, _), _| *of != process);
+        self.groups.retain(|(of, _)| *of != process);
+        self.unnamed.retain(|(of, _)| *of != process);
+    }
+
+    fn forget(&mut self, process: Process, channel: ChannelId) {
+        self.debts.remove(&(process, channel));
+        self.groups.remove(&(process, channel));
+        self.unnamed.remove(&(process, channel));
     }
 
     fn link_down(&mut self, process: Process, link: LinkId) {
@@ -136,7 +163,7 @@ impl Bounds {
         let gone: Vec<_> = self.channels.range(all).map(|(key, ())| *key).collect();
         for key in gone {
             self.channels.remove(&key);
-            self.debts.remove(&(process, key.2));
+            self.forget(process, key.2);
         }
     }
 }

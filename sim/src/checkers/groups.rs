@@ -230,7 +230,7 @@ impl Groups {
 
     /// The lineage whose commands a part applies at present.
     pub(crate) fn lineage(&self, part: Part) -> Option<Lineage> {
-        self.members.get(&part).and_then(|member| member.lineage())
+        self.members.get(&part).and_then(Member::present)
     }
 
     /// A machine has applied everything up to a place, and is what this digest says.
@@ -253,12 +253,12 @@ impl Groups {
     /// If it is not, there.
     pub(crate) fn acknowledged(
         &mut self,
-        part: Part,
+        of: Option<Lineage>,
         command: u64,
         index: Index,
     ) -> Result<Lineage, String> {
         self.figures.committed += 1;
-        let lineage = self.lineage(part).ok_or("a command is acknowledged outside of a lineage")?;
+        let lineage = of.ok_or("a command is acknowledged outside of a lineage")?;
         self.lineages.acknowledge(lineage, command, index)?;
         Ok(lineage)
     }
@@ -269,12 +269,12 @@ impl Groups {
     /// If it is.
     pub(crate) fn rejected(
         &mut self,
-        part: Part,
+        of: Option<Lineage>,
         command: u64,
         why: Rejection,
     ) -> Result<(), String> {
         self.figures.rejected += 1;
-        self.lineages.reject(self.lineage(part), command, why)
+        self.lineages.reject(of, command, why)
     }
 
     pub(crate) const fn unknown(&mut self) {

@@ -5,6 +5,8 @@ mod faults;
 mod machine;
 mod views;
 
+pub use self::clients::Answer;
+
 use bytes::{Bytes, BytesMut};
 use mosaik_proto::{
     groups::{FrozenHead, Input, Output},
@@ -140,13 +142,17 @@ impl World {
                 }
             }
             Output::Apply(applying) => {
-                let lineage = self.checkers.groups.lineage((process, group)).unwrap_or_default();
-                self.enqueue(process, group, Job::Apply(lineage, applying));
+                let of = self.checkers.groups.lineage((process, group)).unwrap_or_default();
+                self.enqueue(process, group, Job::Apply(of, applying));
             }
             Output::Outcome { first, count, outcome } => {
-                self.enqueue(process, group, Job::Outcome { first, count, outcome });
+                let of = self.checkers.groups.lineage((process, group));
+                self.enqueue(process, group, Job::Outcome { of, first, count, outcome });
             }
-            Output::ReadReady(read) => self.enqueue(process, group, Job::Read(read)),
+            Output::ReadReady(read) => {
+                let of = self.checkers.groups.lineage((process, group));
+                self.enqueue(process, group, Job::Read(of, read));
+            }
             Output::ReadFailed(read) => self.read_failed(process, group, read),
             Output::Freeze { snapshot, head } => {
                 self.enqueue(process, group, Job::Freeze(snapshot, head));

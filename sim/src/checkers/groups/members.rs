@@ -33,8 +33,13 @@ impl Member {
         }
     }
 
-    pub(super) const fn lineage(&self) -> Option<Lineage> {
-        self.lineage
+    /// The lineage whose commands are handed over: behind the last reset of a step that which it ends
+    /// with.
+    pub(super) fn present(&self) -> Option<Lineage> {
+        match self.next_lineage {
+            Some(next) if self.resets == 0 => next,
+            _ => self.lineage,
+        }
     }
 
     // --- a step, before anything of it is done -----------------------------------------------
@@ -58,12 +63,7 @@ impl Member {
 
     /// Commands are handed over; in which lineage.
     pub(super) fn apply(&mut self, applying: &Applying) -> Result<Lineage, String> {
-        // Behind the last reset of a step is the lineage that it ends with.
-        if self.resets == 0
-            && let Some(next) = self.next_lineage.filter(|next| *next != self.lineage)
-        {
-            self.turn(next);
-        }
+        self.turn(self.present());
         let (index, entry) = self.handed;
         if applying.first != index.next() || applying.entry <= entry {
             return Err(format!(
@@ -83,11 +83,7 @@ impl Member {
     pub(super) fn reset(&mut self) {
         self.resets = self.resets.saturating_sub(1);
         self.handed = (Index::ZERO, LogIndex(0));
-        if self.resets == 0
-            && let Some(next) = self.next_lineage
-        {
-            self.turn(next);
-        }
+        self.turn(self.present());
     }
 
     pub(super) fn status(&mut self, status: &Status) -> Result<(), String> {

@@ -14,10 +14,10 @@ use mosaik_proto::{
 pub(crate) enum Job {
     /// Apply commands of this lineage.
     Apply(Lineage, Applying),
-    /// Tell clients.
-    Outcome { first: u64, count: u32, outcome: Outcome },
-    /// Serve a read.
-    Read(u64),
+    /// Tell clients how commands ended, in this lineage.
+    Outcome { of: Option<Lineage>, first: u64, count: u32, outcome: Outcome },
+    /// Serve a read, in this lineage.
+    Read(Option<Lineage>, u64),
     /// Freeze the machine.
     Freeze(Box<Snapshot>, Bytes),
     /// Replace it by what was fetched.
@@ -38,7 +38,7 @@ impl Job {
         match self {
             Self::Apply(_, applying) => applying.data.len(),
             Self::Outcome { .. }
-            | Self::Read(_)
+            | Self::Read(..)
             | Self::Freeze(..)
             | Self::Install { .. }
             | Self::Digest(_)

@@ -1,9 +1,19 @@
 //! Behind the faults: the group serves again, and nothing is lost.
 
-use mosaik_proto::{groups::Input, ids::GroupId, raft::Lineage, time::Instant};
+use mosaik_proto::{
+    groups::{Blocked, Input},
+    ids::GroupId,
+    raft::Lineage,
+    time::Instant,
+};
 
 use super::{FRESH, SERVES, writers};
-use crate::{checkers::groups::Judged, host::Op, verdict::Failure, world::World};
+use crate::{
+    checkers::groups::Judged,
+    host::Op,
+    verdict::Failure,
+    world::{Fault, World},
+};
 
 /// What came out.
 #[derive(Debug)]
@@ -16,6 +26,7 @@ pub(super) struct End {
 
 pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End, Failure> {
     let operator = end_conflicts(world, group)?;
+    restart_storeless(world, group);
     let limit = world.now() + SERVES;
     let served = world.run_until_holds(limit, |world| online(world, group))?;
     fresh(world, group)?;
@@ -105,6 +116,17 @@ fn lost(world: &World, lineage: Lineage, excused: bool) -> Result<u64, Failure> 
         lost += commands;
     }
     Ok(lost)
+}
+
+/// A store that failed twice is not tried again: an operator mends the disk and starts the process.
+fn restart_storeless(world: &mut World, group: GroupId) {
+    for host in world.hosts().collect::<Vec<_>>() {
+        let blocked = world.group_status(host, group).and_then(|status| status.blocked.as_ref());
+        if matches!(blocked, Some(Blocked::StoreFailed(_))) {
+            world.inject(Fault::Crash(host));
+            world.inject(Fault::Start(host));
+        }
+    }
 }
 
 /// An operator names the history that stays: the one with the most commands in force.

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use mosaik_proto::{
     groups::{Index, Input, Outcome},
     ids::GroupId,
+    raft::Lineage,
     streams::item,
 };
 
@@ -15,6 +16,20 @@ use crate::{
     net::{HostId, Process},
     verdict::Failure,
 };
+
+/// Who asks by hand.
+const BY_HAND: u64 = u64::MAX;
+
+/// What somebody heard who asked by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A command ended.
+    Command(Outcome),
+    /// A register was read.
+    Value(Option<u64>),
+    /// It could not be read.
+    Failed,
+}
 
 impl World {
     pub(in crate::world) fn on_clients(&mut self, process: Process, group: GroupId) {
@@ -34,7 +49,7 @@ impl World {
             let fresh = self.fresh();
             let Some(app) = self.group(process, group) else { return };
             match app.clients.wish(fresh) {
-                Wish::Read(key) => self.read(process, group, client, key),
+                Wish::Read(key) => self.read(process, group, client, (key, 0)),
                 Wish::Write(key, op) => {
                     if let Some(bytes) = self.write(process, group, client, (key, op)) {
                         item::append(&mut data, &bytes);
@@ -89,7 +104,8 @@ impl World {
         Some(Command { id: command, key, op }.encode(padding))
     }
 
-    /// One command executed by hand, as by one more client; its name, or `None` without room.
+    /// One command executed by hand, as by one more client; its name, or `None` without room. What
+    /// becomes of it is its [`answer`](Self::answer).
     pub fn execute_command(
         &mut self,
         host: HostId,
@@ -98,25 +114,40 @@ impl World {
         op: Op,
     ) -> Option<u64> {
         let process = self.hosts[host.0].process();
-        let bytes = self.write(process, group, u64::MAX, (key, op))?;
+        let bytes = self.write(process, group, BY_HAND, (key, op))?;
+        let command = self.values;
         let mut data = BytesMut::new();
         item::append(&mut data, &bytes);
         self.send_commands(process, group, 1, data.freeze());
-        Some(self.values)
+        Some(command)
     }
 
-    fn read(&mut self, process: Process, group: GroupId, client: u64, key: u8) {
+    /// One linearizable read by hand, as by one more client; its name.
+    pub fn read_register(&mut self, host: HostId, group: GroupId, key: u8) -> u64 {
+        let process = self.hosts[host.0].process();
+        let name = self.fresh();
+        self.read(process, group, BY_HAND, (key, name));
+        name
+    }
+
+    fn read(&mut self, process: Process, group: GroupId, client: u64, (key, command): (u8, u64)) {
         let now = self.now;
         let who = self.checkers.groups.history.client();
         let asked = self.checkers.groups.history.asked((group, key), who, RegisterOp::Get, now);
         let Some(app) = self.group(process, group) else { return };
         let read = app.clients.next_read();
-        let waiting = Waiting { client, key, op: None, asked, command: 0, answer: None };
+        let waiting = Waiting { client, key, op: None, asked, command, answer: None };
         app.clients.reading.insert(read, waiting);
         self.feed_group(process, group, Input::Read(read));
     }
 
-    pub(super) fn read_ready(&mut self, process: Process, group: GroupId, read: u64) {
+    pub(super) fn read_ready(
+        &mut self,
+        process: Process,
+        group: GroupId,
+        of: Option<Lineage>,
+        read: u64,
+    ) {
         let now = self.now;
         let Some(app) = self.group(process, group) else { return };
         let Some(waiting) = app.clients.reading.remove(&read) else {
@@ -124,9 +155,11 @@ impl World {
             return self.fail(Failure::safety(what));
         };
         let value = app.machine.read(waiting.key);
+        self.told(&waiting, Answer::Value(value));
+        let Some(app) = self.group(process, group) else { return };
         app.clients.rest(waiting.client, now);
         self.checkers.groups.read(true);
-        if let Some(of) = self.checkers.groups.lineage((process, group)) {
+        if let Some(of) = of {
             let answer = RegisterRet::Value(value);
             self.checkers.groups.history.answered(waiting.asked, now, answer, of);
         }
@@ -137,14 +170,22 @@ impl World {
         let Some(app) = self.group(process, group) else { return };
         let Some(waiting) = app.clients.reading.remove(&read) else { return };
         app.clients.rest(waiting.client, now);
+        self.told(&waiting, Answer::Failed);
         self.checkers.groups.read(false);
         self.checkers.groups.history.refused(waiting.asked);
     }
 
+    /// Remembers what somebody heard who asked by hand.
+    fn told(&mut self, waiting: &Waiting, answer: Answer) {
+        if waiting.client == BY_HAND {
+            self.answers.insert(waiting.command, answer);
+        }
+    }
+
     pub(super) fn outcome(
         &mut self,
-        process: Process,
-        group: GroupId,
+        (process, group): Part,
+        of: Option<Lineage>,
         (first, number): (u64, u64),
         outcome: Outcome,
     ) {
@@ -155,11 +196,11 @@ impl World {
             return self.fail(Failure::Safety(what));
         };
         app.clients.rest(waiting.client, now);
-        let part: Part = (process, group);
+        self.told(&waiting, Answer::Command(outcome));
         let checked = match outcome {
             Outcome::Committed { index } => {
                 let at = Index(index.0 + number);
-                self.checkers.groups.acknowledged(part, waiting.command, at).map(|of| {
+                self.checkers.groups.acknowledged(of, waiting.command, at).map(|of| {
                     if let Some(answer) = waiting.heard() {
                         let history = &mut self.checkers.groups.history;
                         history.answered(waiting.asked, now, answer, of);
@@ -168,7 +209,7 @@ impl World {
             }
             Outcome::Rejected(why) => {
                 self.checkers.groups.history.refused(waiting.asked);
-                self.checkers.groups.rejected(part, waiting.command, why)
+                self.checkers.groups.rejected(of, waiting.command, why)
             }
             Outcome::Unknown => {
                 self.checkers.groups.unknown();

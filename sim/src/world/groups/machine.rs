@@ -80,15 +80,15 @@ impl World {
                 app.executor.pop();
                 self.apply(process, group, lineage, &applying);
             }
-            Some(Job::Outcome { first, count, outcome }) => {
+            Some(Job::Outcome { of, first, count, outcome }) => {
                 app.executor.pop();
                 (0..u64::from(count)).for_each(|number| {
-                    self.outcome(process, group, (first, number), outcome);
+                    self.outcome((process, group), of, (first, number), outcome);
                 });
             }
-            Some(Job::Read(read)) => {
+            Some(Job::Read(of, read)) => {
                 app.executor.pop();
-                self.read_ready(process, group, read);
+                self.read_ready(process, group, of, read);
             }
             Some(Job::Digest(at)) => {
                 app.executor.pop();

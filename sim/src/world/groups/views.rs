@@ -5,7 +5,7 @@ use mosaik_proto::{
     ids::{GroupId, RequestId},
 };
 
-use super::super::World;
+use super::{super::World, Answer};
 use crate::{host::GroupApp, net::HostId};
 
 impl World {
@@ -58,6 +58,12 @@ impl World {
         request: RequestId,
     ) -> Option<Result<(), OperatorError>> {
         self.hosts[host.0].running.as_ref()?.group_replies.get(&request).cloned()
+    }
+
+    /// What somebody heard who asked by hand, once it came.
+    #[must_use]
+    pub fn answer(&self, name: u64) -> Option<Answer> {
+        self.answers.get(&name).copied()
     }
 
     /// Clients of all parts that wait for an answer.
