@@ -116,7 +116,8 @@ impl Bounds {
                 *debt += size;
                 self.most_debt = self.most_debt.max(*debt);
                 let bound = if self.groups.contains(&(process, *channel)) {
-                    limits::BOND_DEBT
+                    // The message that goes beyond it is the last.
+                    limits::BOND_DEBT + 2 * limits::APPEND_BYTES as u64
                 } else {
                     limits::CHANNEL_DEBT
                 };

@@ -223,7 +223,10 @@ impl Groups {
         if status.role == Role::Leader {
             let new = self.lineages.lead(lineage, status.term, seat, durable)?;
             self.figures.leaders += u64::from(new);
-            self.logs.leads(part, lineage, &self.lineages)?;
+            // One that leads in an earlier term than another need not have what that one committed.
+            if new && self.lineages.leads_last(lineage, status.term) {
+                self.logs.leads(part, lineage, &self.lineages)?;
+            }
         }
         Ok(())
     }

@@ -109,6 +109,8 @@ pub(crate) struct GroupApp {
     pub(crate) staging: Option<Frozen>,
     pub(crate) status: Option<Status>,
     pub(crate) leaving: bool,
+    /// Once it has left it takes part again.
+    pub(crate) again: bool,
     /// The machine begins nothing before this moment.
     pub(crate) paused_until: Instant,
     /// A machine that failed applies nothing more.
@@ -130,6 +132,7 @@ impl GroupApp {
             staging: None,
             status: None,
             leaving: false,
+            again: false,
             paused_until: Instant::ZERO,
             failed: false,
             rng: rng.fork("machine"),

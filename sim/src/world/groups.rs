@@ -49,7 +49,11 @@ impl World {
         let (process, group) = (host.process(), spec.config.id);
         let handle = host.next_handle();
         let Some(running) = &mut host.running else { return };
-        if running.leaving || running.groups.contains_key(&group) {
+        if let Some(app) = running.groups.get_mut(&group) {
+            app.again = app.leaving;
+            return;
+        }
+        if running.leaving {
             return;
         }
         let rng = self.rng.fork(&format!("group {id} {group} {handle}"));
@@ -204,13 +208,14 @@ impl World {
 
     fn group_closed(&mut self, process: Process, group: GroupId) {
         let host = &mut self.hosts[process.host.0];
-        if let Some(running) = &mut host.running {
-            running.groups.remove(&group);
-        }
+        let left = host.running.as_mut().and_then(|running| running.groups.remove(&group));
         if let Some(disk) = host.disks.get_mut(&group).filter(|disk| disk.is_open()) {
             disk.close();
         }
         self.announce_groups(process.host);
+        if let Some(app) = left.filter(|app| app.again) {
+            self.join_group(process.host, app.spec);
+        }
     }
 
     // --- the disk --------------------------------------------------------------------------

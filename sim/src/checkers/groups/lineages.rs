@@ -61,6 +61,12 @@ impl Lineages {
         }
     }
 
+    /// True if nobody leads in a later term.
+    pub(super) fn leads_last(&self, of: Lineage, term: Term) -> bool {
+        let last = self.all.get(&of).and_then(|history| history.leaders.last_key_value());
+        last.is_none_or(|(last, _)| *last <= term)
+    }
+
     pub(super) fn apply(&mut self, of: Lineage, applying: &Applying) -> Result<(), String> {
         let history = self.all.entry(of).or_default();
         for (number, bytes) in (0..).zip(commands(applying)?) {

@@ -25,10 +25,17 @@ pub(super) struct End {
 }
 
 pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End, Failure> {
-    let operator = end_conflicts(world, group)?;
-    restart_storeless(world, group);
     let limit = world.now() + SERVES;
-    let served = world.run_until_holds(limit, |world| online(world, group))?;
+    let soon = world.run_until_holds(world.now() + SERVES / 4, |world| online(world, group));
+    let (served, operator) = match soon {
+        Ok(served) => (served, false),
+        Err(Failure::Liveness(_)) => {
+            let operator = end_conflicts(world, group);
+            restart_storeless(world, group);
+            (world.run_until_holds(limit, |world| online(world, group))?, operator)
+        }
+        Err(other) => return Err(other),
+    };
     fresh(world, group)?;
     world.stop_clients();
     let limit = world.now() + FRESH;
@@ -130,21 +137,20 @@ fn restart_storeless(world: &mut World, group: GroupId) {
 }
 
 /// An operator names the history that stays: the one with the most commands in force.
-fn end_conflicts(world: &mut World, group: GroupId) -> Result<bool, Failure> {
-    world.run_for(SERVES / 4)?;
+fn end_conflicts(world: &mut World, group: GroupId) -> bool {
     let conflicts = world.checkers().groups.conflicts().clone();
     if conflicts.is_empty() {
-        return Ok(false);
+        return false;
     }
     let present: Vec<Lineage> =
         world.hosts().filter_map(|host| world.group_status(host, group)?.lineage).collect();
     let commands = |of: &Lineage| world.checkers().groups.in_force(*of).count();
-    let Some(stays) = present.iter().copied().max_by_key(commands) else { return Ok(false) };
+    let Some(stays) = present.iter().copied().max_by_key(commands) else { return false };
     for host in world.hosts().collect::<Vec<_>>() {
         let of = world.group_status(host, group).and_then(|status| status.lineage);
         if of.is_some_and(|of| of != stays) {
             world.ask_group(host, group, |request| Input::Yield { request, to: stays });
         }
     }
-    Ok(true)
+    true
 }
