@@ -263,8 +263,10 @@ impl World {
                 let stored = loaded.stored;
                 app.frozen =
                     loaded.snapshot.map(|bytes| Frozen { snapshot: stored.base.clone(), bytes });
-                let machine = app.frozen.as_ref().map(Frozen::machine);
-                app.machine = machine.flatten().unwrap_or_default();
+                // A machine whose store was wiped has been reset, or is about to be.
+                if let Some(machine) = app.frozen.as_ref().and_then(Frozen::machine) {
+                    app.machine = machine;
+                }
                 let snapshot = app.frozen.as_ref().map(|frozen| FrozenHead {
                     head: frozen.head(),
                     bytes: frozen.bytes.len() as u64,
