@@ -39,16 +39,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Finds the shortest part of a history that is not linearizable. The whole is not.
+/// Finds the shortest part of a history that is not linearizable: these operations are not.
 pub(super) fn explain<M: Model>(
     model: &M,
     operations: &[Operation<M>],
     bounds: &Bounds,
 ) -> Violation {
-    let mut answers: Vec<_> = (0..operations.len())
-        .filter_map(|at| Some((operations[at].ended.as_ref()?.0, at)))
-        .collect();
-    answers.sort_unstable();
+    let answers = answers(operations);
     // What is linearizable stays so when it is cut. A part that is too hard to tell counts as such,
     // so that the result is not, even if it could be shorter.
     let (mut good, mut bad) = (0, answers.len());
@@ -75,8 +72,19 @@ pub(super) fn explain<M: Model>(
     }
 }
 
+/// When operations were answered, in that order, and which.
+pub(super) fn answers<M: Model>(operations: &[Operation<M>]) -> Vec<(u64, usize)> {
+    let answered = |at: usize| Some((operations[at].ended.as_ref()?.0, at));
+    let mut answers: Vec<_> = (0..operations.len()).filter_map(answered).collect();
+    answers.sort_unstable();
+    answers
+}
+
 /// The operations as they were known after some of the answers.
-fn cut<M: Model>(operations: &[Operation<M>], answers: &[(u64, usize)]) -> Vec<Operation<M>> {
+pub(super) fn cut<M: Model>(
+    operations: &[Operation<M>],
+    answers: &[(u64, usize)],
+) -> Vec<Operation<M>> {
     let until = answers.last().map_or(0, |(at, _)| *at);
     let mut known = vec![false; operations.len()];
     answers.iter().for_each(|(_, at)| known[*at] = true);
