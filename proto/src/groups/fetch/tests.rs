@@ -203,7 +203,32 @@ fn l5_a_late_answer_is_not_taken_for_another() {
         server.image = new.clone();
         world.fetch_from(1, 150, 3).unwrap();
         assert_eq!(world.content(), new.bytes);
+        assert_eq!(world.begun, 2, "at the first go");
     }
+}
+
+/// L5: nor is what one member owes of an old snapshot taken for a part of the new one.
+#[test]
+fn l5_what_is_owed_of_an_old_snapshot_is_no_part_of_the_new_one() {
+    let (old, new) = (Image::new(100, 40, 1), Image::new(200, 40, 2));
+    let mut world = World::new(1);
+    world.add(1, &old);
+    world.need(1, 90);
+    while world.servers[&peer(1)].answers.is_empty() || world.got.is_empty() {
+        assert!(world.step());
+    }
+    // Another leads, and names another one, before the first has answered.
+    world.servers.get_mut(&peer(1)).unwrap().mute = true;
+    world.add(2, &new);
+    while world.begun < 2 {
+        world.need(2, 150);
+        (0..40).for_each(|_| {
+            world.step();
+        });
+    }
+    world.servers.get_mut(&peer(1)).unwrap().mute = false;
+    world.fetch_from(2, 150, 3).unwrap();
+    assert_eq!((world.content(), world.begun), (new.bytes.to_vec(), 2));
 }
 
 /// GRP-44 (L7): however slow a member is, it is waited for while bytes of it come.
