@@ -140,10 +140,8 @@ impl World {
                 app.frozen = None;
                 self.submit(process, group, DiskTask::Wipe);
             }
-            Output::Compact(position) => {
-                if app.spec.config.durable {
-                    self.submit(process, group, DiskTask::Compact(position));
-                }
+            Output::Compact(position) if app.spec.config.durable => {
+                self.submit(process, group, DiskTask::Compact(position));
             }
             Output::Apply(applying) => {
                 let of = self.checkers.groups.lineage((process, group)).unwrap_or_default();
@@ -189,7 +187,10 @@ impl World {
             }
             Output::Status(status) => app.status = Some(*status),
             Output::Closed => self.group_closed(process, group),
-            Output::Taken { .. } | Output::LogPosition(_) | Output::Notice(_) => {}
+            Output::Compact(_)
+            | Output::Taken { .. }
+            | Output::LogPosition(_)
+            | Output::Notice(_) => {}
         }
     }
 
