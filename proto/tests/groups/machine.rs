@@ -79,6 +79,15 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// Bytes of commands that wait to be applied.
+    pub(crate) fn waiting(&self) -> usize {
+        let bytes = |(_, job): &(Instant, Job)| match job {
+            Job::Apply(applying) => applying.data.len(),
+            Job::Freeze(..) | Job::Install(..) | Job::Digest(_) => 0,
+        };
+        self.jobs.iter().map(bytes).sum()
+    }
+
     /// The machine of a host's next life.
     pub(crate) fn reborn(&self) -> Self {
         Self { padding: self.padding, ..Self::default() }

@@ -1,14 +1,16 @@
 //! Stores that are lost, copied or put back; members that come back as somebody else.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use mosaik_proto::{
-    groups::{Blocked, GroupConfig, Input, Notice, Outcome, StoreFault},
+    groups::{Blocked, GroupConfig, Input, Notice, OperatorError, Outcome, StoreFault},
+    ids::RequestId,
+    limits,
     raft::SeatId,
 };
 
 use crate::{
-    cluster::{Cluster, config},
+    cluster::{Cluster, config, peer},
     lives::{durable, formed, holds_all},
 };
 
@@ -151,4 +153,59 @@ fn sole_durable_voter_crashes_between_persist_and_send_of_first_change() {
             Some(Outcome::Rejected(_))
         ));
     }
+}
+
+/// GRP-17: who is left of the old voters follows the lineage that was made from theirs; it is made by
+/// the one who has most.
+#[test]
+fn grp_17_survivors_follow_the_one_who_recovered() {
+    for seed in 0..20 {
+        let (mut cluster, mut commands) = formed(seed, 5, |_| durable());
+        // The fourth misses a command that the others commit.
+        cluster.partition(&[4]);
+        cluster.run(5 * SECOND);
+        let at = cluster.leader().unwrap();
+        let last = cluster.execute(at);
+        cluster.until("it is committed", 5 * SECOND, |cluster| {
+            cluster.committed(at, last) && cluster.hosts[3].machine.commands().contains(&last)
+        });
+        commands.push(last);
+        (0..3).for_each(|gone| cluster.crash(gone));
+        cluster.run(5 * SECOND);
+        cluster.join(&[3, 4]);
+        cluster.run(5 * SECOND);
+        let (request, gone) = (RequestId(1), (0..3).map(peer).collect::<BTreeSet<_>>());
+        cluster.input(4, Input::Recover { request, gone: gone.clone() });
+        assert_eq!(cluster.replies(4), [(request, Err(OperatorError::BehindAnother(peer(3))))]);
+        cluster.input(3, Input::Recover { request, gone });
+        assert_eq!(cluster.replies(3), [(request, Ok(()))]);
+        cluster.until("both vote", 10 * SECOND, Cluster::is_settled);
+        assert_eq!(cluster.hosts[4].lineage(), cluster.hosts[3].lineage());
+        holds_all(&cluster, &commands);
+        // Those who were said to be gone come back, with what they had: they follow as well.
+        (0..3).for_each(|at| cluster.start(at));
+        cluster.heal();
+        cluster.until("all vote", 20 * SECOND, Cluster::is_settled);
+        holds_all(&cluster, &commands);
+    }
+}
+
+/// GRP-20: what a slow machine has not applied waits in the log.
+#[test]
+fn grp_20_a_slow_machine_is_not_flooded() {
+    let (mut cluster, _) = formed(6, 3, |_| config());
+    cluster.machine_delay = (60 * SECOND, 60 * SECOND);
+    let leader = cluster.leader().unwrap();
+    let mut most = 0;
+    for _ in 0..50 {
+        cluster.execute_many(leader, 16_000);
+        cluster.run(Duration::from_millis(100));
+        let waiting = cluster.hosts.iter().map(|host| host.machine.waiting()).max();
+        most = most.max(waiting.unwrap_or(0));
+        if !cluster.is_roomy(leader, 16_000) {
+            break;
+        }
+    }
+    let bound = limits::APPLY_BYTES + 16_000 * 10;
+    assert!((limits::APPLY_BYTES / 2..bound).contains(&most), "{most} bytes");
 }

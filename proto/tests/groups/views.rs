@@ -7,6 +7,12 @@ use mosaik_proto::{groups::Outcome, raft::Seat};
 use crate::cluster::{Cluster, Command, Host, peer};
 
 impl Cluster {
+    /// True if a host lets its clients execute so many commands more.
+    pub(crate) fn is_roomy(&self, at: usize, commands: u64) -> bool {
+        let host = &self.hosts[at];
+        host.window.0 > host.sent.len() as u64 + commands
+    }
+
     /// True if a host lets its clients execute.
     pub(crate) fn is_open(&self, at: usize) -> bool {
         let host = &self.hosts[at];
