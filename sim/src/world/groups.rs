@@ -171,12 +171,7 @@ impl World {
             Output::FetchBegin { snapshot, bytes: _ } => {
                 app.fetched = Some((*snapshot, BytesMut::new()));
             }
-            Output::FetchChunk(bytes) => {
-                if let Some((_, fetched)) = &mut app.fetched {
-                    fetched.extend_from_slice(&bytes);
-                }
-                self.feed_group(process, group, Input::ChunkKept);
-            }
+            Output::FetchChunk(bytes) => self.keep_chunk(process, group, &bytes),
             Output::FetchCancel => app.fetched = None,
             Output::Window { commands, bytes } => {
                 (app.window.commands, app.window.bytes) = (commands, bytes);
@@ -192,6 +187,14 @@ impl World {
             | Output::LogPosition(_)
             | Output::Notice(_) => {}
         }
+    }
+
+    fn keep_chunk(&mut self, process: Process, group: GroupId, bytes: &[u8]) {
+        let Some(app) = self.group(process, group) else { return };
+        if let Some((_, fetched)) = &mut app.fetched {
+            fetched.extend_from_slice(bytes);
+        }
+        self.feed_group(process, group, Input::ChunkKept);
     }
 
     /// If this write is the one at which the process dies, whether it does so before it.
