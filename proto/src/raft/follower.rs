@@ -342,4 +342,53 @@ mod tests {
             assert_eq!(asked, (votes, acks), "{from:?}");
         }
     }
+
+    /// RAFT-04: a new leader asks whether logs agree before it sends what takes long.
+    #[test]
+    fn raft_04_a_large_entry_comes_behind_a_word_of_the_leader() {
+        let mut raft = follower();
+        let (mut out, from, mut now) = (Outbox::new(), seat(2), Instant::ZERO);
+        let (term, index) = (Term(1), LogIndex(0));
+        let data = alloc::vec![1; crate::limits::APPEND_BYTES + 1].into();
+        let run = Run { data, ..Run::empty(term, index.next(), crate::raft::Kind::Control) };
+        let prev = Position::default();
+        let append = Append { term, prev, runs: alloc::vec![run], commit: index, round: 2 };
+        let message = Message::Append(append);
+        raft.handle(now, Event::Message { from, message }, &mut out);
+        // It is elected by the third, which has nothing.
+        let from = seat(3);
+        while raft.role() != Role::Leader {
+            now = now + Duration::from_millis(100);
+            raft.handle(now, Event::Timeout, &mut out);
+            for action in out.drain().collect::<alloc::vec::Vec<_>>() {
+                let (term, granted) = (Term(2), true);
+                let message = match action {
+                    Action::Send { to, message: Message::PreVote { .. } } if to == from => {
+                        Message::PreVoteReply { term, granted }
+                    }
+                    Action::Send { to, message: Message::Vote { .. } } if to == from => {
+                        Message::VoteReply { term, granted }
+                    }
+                    _ => continue,
+                };
+                raft.handle(now, Event::Message { from, message }, &mut out);
+            }
+        }
+        let mut ack = |outcome, out: &mut Outbox<Action>| {
+            out.drain();
+            let message = Message::Ack(Ack { term: Term(2), round: 0, outcome });
+            raft.handle(now, Event::Message { from, message }, out);
+            let sent = |action: &Action| match action {
+                Action::Send { to, message: Message::Append(append) } if *to == from => {
+                    Some((append.prev.index.0, append.runs.len()))
+                }
+                _ => None,
+            };
+            out.iter().find_map(sent)
+        };
+        let outcome = Outcome::Conflict { at: LogIndex(1), hint: Position::default() };
+        assert_eq!(ack(outcome, &mut out), Some((0, 0)));
+        let outcome = Outcome::Matched { received: index, durable: index };
+        assert_eq!(ack(outcome, &mut out), Some((0, 1)));
+    }
 }

@@ -262,8 +262,12 @@ impl Raft {
                 member.pace = Pace::Snapshot;
                 return self.point_to_snapshot(member, round, now, out);
             }
-            let runs = self.log.slice(member.next, limit, limits::APPEND_BYTES);
-            let bytes = runs.iter().map(|run| run.data.len()).sum();
+            let mut runs = self.log.slice(member.next, limit, limits::APPEND_BYTES);
+            let mut bytes = runs.iter().map(|run| run.data.len()).sum();
+            if bytes > limits::APPEND_BYTES && matches!(member.pace, Pace::Probe { .. }) {
+                // RAFT-04: who knows of no leader yet must hear of one soon.
+                (runs, bytes) = (Vec::new(), 0);
+            }
             let last = runs.last().map_or_else(|| member.next.prev(), |run| run.end().index);
             self.send_append(member, runs, round, out);
             member.send(last, bytes, now);
