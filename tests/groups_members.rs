@@ -42,6 +42,8 @@ async fn every_handle_keeps_the_member_and_the_last_one_ends_it() {
     let third = first.clone();
     soon(first.when().online()).await;
     soon(first.execute(1)).await.expect("in force");
+    // What only one member in memory has goes with it.
+    soon(first.when().status_is(|status| (status.voters.len() == 2).then_some(()))).await;
     let closed = first.when().closed();
     drop(first);
     drop(third);
