@@ -62,10 +62,16 @@ struct Handles {
     left: bool,
 }
 
+/// Applied bytes that are worth waking the loop: the core only wants to know when there is room for
+/// more.
+const APPLIED_WORTH: usize = limits::APPLY_BYTES / 64;
+
 /// What waits for the loop, besides commands and reads.
 #[derive(Debug, Default)]
 struct Mail {
-    /// Reports of store and executor; those that a later one replaces are not kept.
+    /// What the machine applied, if the core was not told yet, and so many bytes.
+    applied: (LogIndex, usize),
+    /// Reports of store and executor.
     reports: VecDeque<Input>,
     /// Bounded by [`limits::REQUESTS`], through `answers`.
     requests: VecDeque<Input>,
@@ -160,7 +166,8 @@ impl GroupCell {
         self.queued.lower();
         let mail = {
             let mail = &mut *lock(&self.mail);
-            let next = mail.reports.pop_front().or_else(|| self.can_vote());
+            let next = mail.applied().or_else(|| mail.reports.pop_front());
+            let next = next.or_else(|| self.can_vote());
             next.or_else(|| mail.requests.pop_front())
         };
         if mail.is_some() {
@@ -184,7 +191,7 @@ impl GroupCell {
     /// True if something waits besides commands and reads.
     pub(crate) fn has_mail(&self) -> bool {
         let mail = lock(&self.mail);
-        !mail.reports.is_empty() || !mail.requests.is_empty()
+        mail.is_worth() || !mail.reports.is_empty() || !mail.requests.is_empty()
     }
 
     /// True if the group was left.
@@ -326,16 +333,9 @@ impl GroupCell {
 
     // --- the executor's and the store's side -----------------------------------------------
 
-    /// Something for the core. Of reports that say "up to here" the last one is enough; of writes each
-    /// is reported: Raft counts one when all before it were.
+    /// Something for the core. Of writes each is reported: Raft counts one when all before it were.
     pub(crate) fn report(&self, input: Input) {
-        {
-            let reports = &mut lock(&self.mail).reports;
-            match (reports.back_mut(), &input) {
-                (Some(last @ Input::Applied(_)), Input::Applied(_)) => *last = input,
-                _ => reports.push_back(input),
-            }
-        }
+        lock(&self.mail).reports.push_back(input);
         self.announce();
     }
 
@@ -349,15 +349,24 @@ impl GroupCell {
         self.jobs.push(job);
     }
 
-    pub(crate) fn applied(&self, at: Cursor, through: LogIndex) {
+    /// The machine holds everything up to `through`, `bytes` more than before as the core counts them.
+    pub(crate) fn applied(&self, at: Cursor, through: LogIndex, bytes: usize) {
         self.applied.change(|applied| *applied = at);
         self.note_applied(at.index());
         self.metrics.committed.set(at.index().0 as f64);
-        self.report(Input::Applied(through));
+        let worth = {
+            let mail = &mut *lock(&self.mail);
+            mail.applied = (through, mail.applied.1 + bytes);
+            mail.is_worth()
+        };
+        if worth {
+            self.announce();
+        }
     }
 
     /// The machine is to begin anew.
     pub(crate) fn reset(&self) {
+        lock(&self.mail).applied = Default::default();
         self.applied.change(|applied| *applied = Cursor::default());
         self.view.change_if(|view| view.awaits.take().is_some());
     }
@@ -451,6 +460,19 @@ impl GroupCell {
         if let Some(answer) = waiting {
             answer.change(|answer| *answer = Some(result));
         }
+    }
+}
+
+impl Mail {
+    const fn is_worth(&self) -> bool {
+        self.applied.1 >= APPLIED_WORTH
+    }
+
+    fn applied(&mut self) -> Option<Input> {
+        self.is_worth().then(|| {
+            self.applied.1 = 0;
+            Input::Applied(self.applied.0)
+        })
     }
 }
 

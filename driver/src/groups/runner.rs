@@ -14,6 +14,7 @@ use mosaik_proto::{
     Digest, NetworkId,
     groups::{Applying, Cursor, Index, Input, InstallFault},
     ids::GroupId,
+    limits,
     raft::{LogIndex, Snapshot, Term},
     streams::item,
 };
@@ -124,7 +125,9 @@ impl<M: StateMachine> Runner<M> {
             }
         }
         state.applied = last;
-        cell.applied(last, run.through());
+        // Of a void run nobody knows here how large it was: that counts as much.
+        let bytes = if run.void { limits::APPLY_BYTES } else { run.cost() };
+        cell.applied(last, run.through(), bytes);
     }
 
     /// The history that the machine holds is lost.
@@ -208,7 +211,7 @@ impl<M: StateMachine> Runner<M> {
         self.untouched = false;
         // It may panic.
         let _ = guarded(|| drop(old));
-        cell.applied(at, last);
+        cell.applied(at, last, 0);
     }
 
     fn install(

@@ -12,6 +12,11 @@ use crate::{
 /// What a run costs the host besides its bytes.
 const RUN: usize = 64;
 
+/// What a run counts for in [`limits::APPLY_BYTES`].
+pub(super) const fn cost(bytes: usize) -> usize {
+    bytes + RUN
+}
+
 /// How far the machine was handed the log. What is committed waits in the log itself, so a slow
 /// machine holds nothing else.
 #[derive(Debug, Default)]
@@ -51,7 +56,7 @@ impl Handing {
         self.handed = run.end().index;
         if run.commands() > 0 {
             self.index.0 += run.commands();
-            let cost = run.data.len() + RUN;
+            let cost = cost(run.data.len());
             self.under_way.push_back((self.handed, cost));
             self.bytes += cost;
         }

@@ -405,6 +405,12 @@ impl Applying {
     pub const fn through(&self) -> LogIndex {
         LogIndex(self.entry.0 + self.count as u64 - 1)
     }
+
+    /// What they count for in [`APPLY_BYTES`](crate::limits::APPLY_BYTES), unless they are void.
+    #[must_use]
+    pub const fn cost(&self) -> usize {
+        super::applying::cost(self.data.len())
+    }
 }
 
 /// How a command ended.
