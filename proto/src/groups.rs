@@ -294,7 +294,7 @@ impl Groups {
                     })
                     .unwrap_or(false),
             };
-            if !more {
+            if !more || chunk.is_empty() {
                 return;
             }
         }

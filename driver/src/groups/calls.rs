@@ -137,6 +137,8 @@ struct State {
     /// One for each future that is not done.
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
+    /// How many of them wait until the leader has their commands.
+    feeding: usize,
     ended: bool,
 }
 
@@ -184,6 +186,9 @@ impl Calls {
     /// The leader has these in its log.
     pub(crate) fn taken(&self, first: u64, count: u32, index: Index, wakers: &mut Vec<Waker>) {
         let state = &mut *lock(&self.state);
+        if state.feeding == 0 {
+            return;
+        }
         let at = state.parts.partition_point(|part| part.end() <= first);
         for i in at..state.parts.len() {
             let part = &mut state.parts[i];
@@ -436,6 +441,7 @@ impl State {
     }
 
     fn open_slot(&mut self, left: usize, until: Until) -> CallId {
+        self.feeding += usize::from(until == Until::Taken);
         let slot = Some(Slot { until, first: 0, pushed: 0, left, ending: None, waker: None });
         match self.free.pop() {
             Some(at) => {
@@ -451,6 +457,7 @@ impl State {
 
     fn close_slot(&mut self, call: CallId) -> Option<Slot> {
         let slot = self.slots[call.0 as usize].take()?;
+        self.feeding -= usize::from(slot.until == Until::Taken);
         self.free.push(call.0);
         Some(slot)
     }

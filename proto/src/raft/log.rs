@@ -7,6 +7,9 @@ use bytes::Bytes;
 use super::{Kind, LogIndex, Origin, Position, Run, Term};
 use crate::{limits, streams::item};
 
+/// Runs that are looked through before the log is searched.
+const NEWEST: usize = 8;
+
 /// Entries from behind the snapshot to the last one. A run's bytes are shared with the messages
 /// that carry it; nothing here copies an entry.
 #[derive(Clone, Debug, Default)]
@@ -96,9 +99,11 @@ impl Log {
         if index <= self.base.index || index > self.last.index {
             return None;
         }
-        match self.runs.back() {
-            Some(newest) if newest.first <= index => Some(self.runs.len() - 1),
-            _ => self.runs.partition_point(|run| run.first <= index).checked_sub(1),
+        // What is asked for is almost always among the newest; a search would touch all of the log.
+        let mut newest = self.runs.iter().enumerate().rev().take(NEWEST);
+        match newest.find(|(_, run)| run.first <= index) {
+            Some((at, _)) => Some(at),
+            None => self.runs.partition_point(|run| run.first <= index).checked_sub(1),
         }
     }
 
