@@ -13,6 +13,8 @@ const BUILD: &str = "build --release --locked -p mosaik-sim";
 const FAULTS: [&str; 7] = ["run", "--release", "-q", "-p", "mosaik-sim", "--", "faults"];
 /// Runs the real loop and handles.
 const DRIVERS: &str = "run --release -q -p mosaik-sim -- --level 2 --seeds 60";
+/// Runs groups under faults.
+const GROUPS: &str = "run --release -q -p mosaik-sim -- groups --seeds 60";
 /// Seeds of the first run; it tells how many fit the next.
 const FIRST: u64 = 20;
 /// A run that takes this many times what it should, hangs.
@@ -28,6 +30,10 @@ pub(crate) fn sim(root: &Path, time: Duration) -> Vec<Finding> {
     let drivers = command::cargo(root, DRIVERS);
     if !drivers.is_empty() {
         return drivers;
+    }
+    let groups = command::cargo(root, GROUPS);
+    if !groups.is_empty() {
+        return groups;
     }
     let begin = Instant::now();
     let (mut first, mut count) = (1, FIRST);

@@ -105,6 +105,10 @@ impl World {
 
     pub(super) fn announce_groups(&mut self, id: HostId) {
         let Some(running) = &self.hosts[id.0].running else { return };
+        if running.leaving {
+            // Its farewell is signed: a later entry would bring it back.
+            return;
+        }
         let groups: Vec<_> = running.groups.keys().copied().collect();
         self.edit(id, |draft| {
             draft.groups().clear();

@@ -30,7 +30,8 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
     let (served, operator) = match soon {
         Ok(served) => (served, false),
         Err(Failure::Liveness(_)) => {
-            let operator = end_conflicts(world, group);
+            let recovered = recover(world, group);
+            let operator = end_conflicts(world, group) || recovered;
             restart_storeless(world, group);
             (world.run_until_holds(limit, |world| online(world, group))?, operator)
         }
@@ -49,8 +50,9 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
     world.nothing_is_lost(group).map_err(Failure::Safety)?;
     let lineage = lineage(world, group).ok_or_else(|| Failure::safety("no history is left"))?;
     let lost = lost(world, lineage, operator)?;
-    if strict && lost > 0 {
-        return Err(Failure::Safety(format!("{lost} commands are lost, with an excuse")));
+    if strict && (lost > 0 || operator) {
+        let what = format!("{lost} commands are lost, with an excuse; operator: {operator}");
+        return Err(Failure::Safety(what));
     }
     let judged = if forked(world, group) {
         Judged::default()
@@ -134,6 +136,20 @@ fn restart_storeless(world: &mut World, group: GroupId) {
             world.inject(Fault::Start(host));
         }
     }
+}
+
+/// So many voters lost their stores that nobody can be elected: an operator says who is gone.
+fn recover(world: &mut World, group: GroupId) -> bool {
+    let mut asked = false;
+    for host in world.hosts().collect::<Vec<_>>() {
+        let blocked = world.group_status(host, group).and_then(|status| status.blocked.clone());
+        if let Some(Blocked::NeedsRecovery { lost }) = blocked {
+            let gone = lost.into_iter().collect();
+            world.ask_group(host, group, |request| Input::Recover { request, gone });
+            asked = true;
+        }
+    }
+    asked
 }
 
 /// An operator names the history that stays: the one with the most commands in force.

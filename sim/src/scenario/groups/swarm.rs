@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use mosaik_proto::{groups::Status, ids::GroupId, raft::Role, rng::Rng, time::Instant};
+use mosaik_proto::{
+    groups::Status,
+    ids::GroupId,
+    raft::{Lineage, Role, Seat},
+    rng::Rng,
+    time::Instant,
+};
 
 use super::{config::habits, pick};
 use crate::{
@@ -220,27 +226,28 @@ fn lose_store(rng: &mut Rng, host: HostId) -> (&'static str, Chain) {
     }
 }
 
-/// True if the group can do without what a host holds: a majority of its voters are well besides it,
-/// or exactly half of an even set, if it is to come back.
+/// True if the group can do without what a host holds: of every history with several voters a majority is
+/// well besides it, or exactly half of an even set, if it is to come back; and somebody leads.
 fn may_lose(world: &World, group: GroupId, host: HostId) -> bool {
-    let leads = |host| {
-        let status: &Status = world.group_status(host, group)?;
-        (status.role == Role::Leader).then_some(status)
-    };
-    let Some(leader) = world.hosts().filter_map(leads).max_by_key(|leader| leader.term) else {
-        return false;
-    };
+    let all = || world.hosts().filter_map(|host| world.group_status(host, group));
+    let mut latest: BTreeMap<Lineage, &Status> = BTreeMap::new();
+    for status in all().filter(|status| status.voters.len() > 1) {
+        let Some(lineage) = status.lineage else { continue };
+        let known = latest.entry(lineage).or_insert(status);
+        if known.committed < status.committed {
+            *known = status;
+        }
+    }
     let peer = world.peer(host);
-    let well = |member: &&mosaik_proto::groups::Member| {
-        let at = world.hosts().find(|host| world.peer(*host) == member.seat.peer);
-        let status = at.and_then(|host| world.group_status(host, group));
-        member.seat.peer != peer
-            && status.is_some_and(|status| {
-                status.seat == Some(member.seat) && status.lineage == leader.lineage
-            })
+    let holds = |seat: Seat, lineage: Lineage| {
+        all().any(|status| status.seat == Some(seat) && status.lineage == Some(lineage))
     };
-    let voters = leader.voters.len();
-    leader.voters.iter().filter(well).count() * 2 >= voters + voters % 2
+    let well = |(lineage, status): (&Lineage, &&Status)| {
+        let others = status.voters.iter().filter(|voter| voter.seat.peer != peer);
+        let well = others.filter(|voter| holds(voter.seat, *lineage)).count();
+        well * 2 >= status.voters.len() + status.voters.len() % 2
+    };
+    all().any(|status| status.role == Role::Leader) && latest.iter().all(well)
 }
 
 impl fmt::Display for GroupSwarm {
