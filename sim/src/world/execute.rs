@@ -50,7 +50,9 @@ impl World {
             Action::CloseLink { link, code } => self.net.close_link(self.now, host, link, code),
             Action::Raise { above } => {
                 let wall = self.hosts[host.0].clock.read(self.now).wall;
-                let Some(running) = self.running(process) else { return };
+                // Behind the farewell nothing is signed any more.
+                let running = self.running(process).filter(|running| !running.leaving);
+                let Some(running) = running else { return };
                 running.entry.raise(wall, above);
                 let entry = running.entry.signed().clone();
                 self.queue.push(self.now, Task::Feed(process, Event::LocalEntry(entry)));

@@ -129,13 +129,7 @@ impl World {
         let Some(app) = self.group(process, group) else { return };
         match output {
             Output::Persist { ticket, write } => {
-                let dies = self.dies_at_write(process);
-                if dies != Some(true) {
-                    self.submit(process, group, DiskTask::Write(ticket, *write));
-                }
-                if dies.is_some() {
-                    self.inject(Fault::Crash(process.host));
-                }
+                self.persist(process, group, DiskTask::Write(ticket, *write));
             }
             Output::RememberBoot { seat, boot } => {
                 self.submit(process, group, DiskTask::RememberBoot(seat, boot));
@@ -199,6 +193,16 @@ impl World {
             fetched.extend_from_slice(bytes);
         }
         self.feed_group(process, group, Input::ChunkKept);
+    }
+
+    fn persist(&mut self, process: Process, group: GroupId, write: DiskTask) {
+        let dies = self.dies_at_write(process);
+        if dies != Some(true) {
+            self.submit(process, group, write);
+        }
+        if dies.is_some() {
+            self.inject(Fault::Crash(process.host));
+        }
     }
 
     /// If this write is the one at which the process dies, whether it does so before it.
