@@ -43,8 +43,9 @@ impl Group {
         }
         // What stands in the way may be gone without a sign of its own.
         let before = self.published.status.as_ref().and_then(|status| status.blocked.as_ref());
-        self.published.dirty |=
-            before.is_some_and(|before| self.blocked().as_ref() != Some(before));
+        if before.is_some() || self.sync.is_fetching() {
+            self.published.dirty |= self.blocked().as_ref() != before;
+        }
         let due = self.published.due.is_some_and(|at| at <= now);
         if !self.published.dirty && !due {
             return;
@@ -165,7 +166,7 @@ impl Group {
             if waits && !raft.founders_are_here() {
                 return Some(Blocked::Founders);
             }
-        } else if standing.is_catching_up() {
+        } else if standing.is_catching_up() || self.sync.is_fetching() {
             return Some(Blocked::CatchingUp);
         }
         self.conflict.map(|(_, lineage)| Blocked::Conflict(lineage))
