@@ -1,6 +1,7 @@
 //! Raft's messages on the wire.
 
 use alloc::vec::Vec;
+use core::mem;
 
 use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,10 @@ use crate::{
     raft::{Ack, Append, Kind, LogIndex, Message, Origin, Outcome, Position, Run, Term},
     wire::{self, DecodeError, HEADER_LEN, Head, header},
 };
+
+/// Runs below so many bytes are copied into one write: a write of its own costs more than that, and
+/// who catches a member up on single commands has tens of thousands in one step (INV-NODE-2).
+pub(super) const SHARED: usize = 512;
 
 /// The head of an append: everything but its runs.
 #[derive(Serialize, Deserialize)]
@@ -32,7 +37,7 @@ pub(super) struct RunHead {
     pub(super) length: u32,
 }
 
-/// The bytes of the runs are shared, not copied (GRP-08).
+/// The bytes of the runs are shared, not copied, but for small ones (GRP-08).
 pub(super) fn put_append(append: &Append, heard: u32, scratch: &mut Vec<u8>, sink: &mut impl Sink) {
     let Append { term, prev, ref runs, commit, round } = *append;
     debug_assert!(runs.len() <= limits::APPEND_RUNS, "the receiver would refuse it");
@@ -57,8 +62,19 @@ pub(super) fn put_append(append: &Append, heard: u32, scratch: &mut Vec<u8>, sin
     } else {
         sink.write(head, Bytes::copy_from_slice(scratch));
     }
-    for run in runs.iter().filter(|run| !run.data.is_empty()) {
+    let mut small = Vec::new();
+    for run in runs {
+        if run.data.len() < SHARED {
+            small.extend_from_slice(&run.data);
+            continue;
+        }
+        if !small.is_empty() {
+            sink.write(Head::new(), mem::take(&mut small).into());
+        }
         sink.write(Head::new(), run.data.clone());
+    }
+    if !small.is_empty() {
+        sink.write(Head::new(), small.into());
     }
 }
 

@@ -263,6 +263,26 @@ fn grp_08_entries_arrive_without_a_copy() {
     assert!(append.runs.iter().all(|run| within.contains(&run.data.as_ptr())));
 }
 
+/// A member is caught up on single commands by the tens of thousands in one step, which has
+/// `limits::HOPS`.
+#[test]
+fn grp_08_small_runs_share_writes() {
+    let small = |n: u64| run(1 + n * 900, Bytes::from(vec![n as u8; 20]));
+    let large = run(5_000_000, Bytes::from(vec![9; 64 * 1024]));
+    let mut runs: Vec<_> = (0..1_000).map(small).collect();
+    runs.push(large.clone());
+    runs.extend((0..1_000).map(small));
+    let append = said(Message::Append(append_of(runs.clone())));
+    let sent = writes(&append, 3);
+    assert_eq!(sent.len(), 4, "heads, small ones, the large one, small ones");
+    assert_eq!(sent[2].1.as_ptr(), large.data.as_ptr());
+    let Cut { kind, payload } = cut(&append, 3);
+    let Ok(Heard::Raft { message: Message::Append(read), .. }) = read(kind, &payload) else {
+        panic!("an append")
+    };
+    assert!(read.runs.iter().map(|run| &run.data).eq(runs.iter().map(|run| &run.data)));
+}
+
 /// Heads that say more than there is, or less, or too much.
 #[test]
 fn grp_08_an_append_is_exactly_what_its_heads_say() {
