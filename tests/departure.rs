@@ -321,3 +321,17 @@ async fn nobody_waits_for_a_dropped_network() {
     within(Duration::from_secs(5), async { tokio::join!(ends.0, ends.1) }).await;
     assert!(!producer.is_online() && producer.consumers().next().is_none());
 }
+
+/// A version signed behind the farewell would outlive it: others would see the node again.
+#[tokio::test]
+async fn nothing_is_signed_behind_the_farewell() -> anyhow::Result<()> {
+    let [n0, _n1] = nodes().await;
+    let group = n0.groups().with_key(GroupKey::random()).join();
+    let last = n0.discovery().me();
+    let closed = n0.shutdown();
+    n0.discovery().add_tags("too late")?;
+    drop(group);
+    soon(closed).await;
+    assert_eq!(n0.discovery().me(), last);
+    Ok(())
+}

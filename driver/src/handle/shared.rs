@@ -140,10 +140,14 @@ impl Shared {
         lock(&self.entry).signed().clone()
     }
 
-    /// Edits and signs our entry in the caller's thread, and lets the loop know.
+    /// Edits and signs our entry in the caller's thread, and lets the loop know. Behind the farewell
+    /// nothing is signed any more: a later version would outlive it.
     pub(crate) fn edit(&self, edit: impl FnOnce(&mut Draft<'_>)) -> Result<(), EntryError> {
         let changed = {
             let mut entry = lock(&self.entry);
+            if self.has_departed() {
+                return Ok(());
+            }
             let changed = entry.edit(self.clock.now().wall, edit)?;
             if changed {
                 // Under the entry's lock, so that the snapshot never goes back in versions.
@@ -157,10 +161,18 @@ impl Shared {
         Ok(())
     }
 
+    /// Asked with the entry locked: a farewell is signed behind all that was signed before it.
+    fn has_departed(&self) -> bool {
+        self.life.read(|life| *life != Life::Running)
+    }
+
     /// Signs our entry anew above a version.
     pub(crate) fn raise(&self, above: PeerEntryVersion) {
         {
             let mut entry = lock(&self.entry);
+            if self.has_departed() {
+                return;
+            }
             entry.raise(self.clock.now().wall, above);
             self.catalog.set_local(entry.signed().clone());
         }
