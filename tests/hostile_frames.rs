@@ -100,11 +100,11 @@ async fn wrong_control_frames_end_the_link() {
     victim.was_undisturbed().await;
 }
 
-/// WIRE-01: a further channel is a stream, or the end of the link.
+/// WIRE-01: a further channel is a stream or a group, or the end of the link.
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_of_no_protocol_end_the_link() {
     let victim = Victim::new().await;
-    for first in [0, CONTROL, 3, 200] {
+    for first in [0, CONTROL, 4, 200] {
         let me = Hostile::new(*victim.node.network_id());
         let (raw, _control) = me.join(&victim.node).await;
         let _channel = raw.open(first).await;

@@ -247,7 +247,13 @@ fn may_lose(world: &World, group: GroupId, host: HostId) -> bool {
         let well = others.filter(|voter| holds(voter.seat, *lineage)).count();
         well * 2 >= status.voters.len() + status.voters.len() % 2
     };
-    all().any(|status| status.role == Role::Leader) && latest.iter().all(well)
+    // Of a history with one voter and a disk, that store is the majority.
+    let is_all_of_it = world.has_store(host, group)
+        && world.group_status(host, group).is_some_and(|status| {
+            let sole = status.voters.len() == 1 && status.voters[0].seat.peer == peer;
+            sole && !status.log.is_zero()
+        });
+    !is_all_of_it && all().any(|status| status.role == Role::Leader) && latest.iter().all(well)
 }
 
 impl fmt::Display for GroupSwarm {
