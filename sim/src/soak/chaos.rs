@@ -48,8 +48,10 @@ impl Chaos<'_, '_> {
                 return self.watch(until.saturating_duration_since(Instant::now()));
             }
             self.watch(pause)?;
+            // The first blow damages a store, if any may: a short run is to have one.
+            let damages = self.done.damages == 0 || self.rng.chance(250_000);
             match (self.options.cut, self.fleet.hosts()) {
-                _ if self.options.damage && self.rng.chance(250_000) => self.lose()?,
+                _ if self.options.damage && damages => self.lose()?,
                 (Some(cut), Some(hosts)) if self.rng.chance(600_000) => self.cut_off(cut, hosts)?,
                 _ => self.strike()?,
             }
