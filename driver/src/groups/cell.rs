@@ -188,6 +188,11 @@ impl GroupCell {
         })
     }
 
+    /// The loop has looked and will not take yet: the next announcement counts again.
+    pub(crate) fn defer(&self) {
+        self.queued.lower();
+    }
+
     /// True if something waits besides commands and reads.
     pub(crate) fn has_mail(&self) -> bool {
         let mail = lock(&self.mail);

@@ -45,6 +45,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         let leaving = self.leaving_groups.get(&cell.id).is_some_and(|store| store.is_open());
         if leaving || self.groups.contains_key(&cell.id) {
             // Announced again when the other is gone.
+            cell.defer();
             return false;
         }
         // News of one that was left may still be in the inbox: it does not begin again.
