@@ -71,10 +71,12 @@ impl Group {
         let raft = &standing.raft;
         let crowd = raft.membership().sets().any(|set| set.len() > 1);
         let kept = counts && raft.holds() && raft.log().commands() > 0;
-        // Who did not see the beginning of a log does not know whether others voted then.
+        // A voter that did not found is the second that the log lists, even where the founder left in the
+        // same change; of a log without its beginning nobody knows who voted then.
+        let heir = raft.holds() && !standing.founded;
         let compacted = raft.log().base().index.0 > 0 && !standing.founded;
-        let unknown = compacted || standing.parent.is_some();
-        if !standing.established && (crowd || kept || unknown && raft.log().commands() > 0) {
+        let handed_on = heir || compacted || standing.parent.is_some();
+        if !standing.established && (crowd || kept || handed_on && raft.log().commands() > 0) {
             standing.established = true;
         }
     }

@@ -218,3 +218,34 @@ fn founders_three_with_two_present_refuses() {
     cluster.until("everybody votes", SECOND, |c| c.is_full() && c.is_even());
     let _ = peer(0);
 }
+
+#[test]
+fn grp_12_a_history_that_was_handed_on_does_not_yield() {
+    // Simulator, seed 902: a sole voter in memory leaves and hands on, {0} to {1}; what it acknowledged
+    // is in force on, whoever is met then.
+    let mut handed_on = 0;
+    for seed in 0..100 {
+        let mut cluster = lonely(seed, 3, |_| config());
+        let kept: Vec<_> = (0..3).map(|_| commit(&mut cluster, 0)).collect();
+        (0..9).for_each(|_| {
+            commit(&mut cluster, 2);
+        });
+        cluster.join(&[0, 1]);
+        // It leaves before the other is known, while it is a learner, or when it votes.
+        cluster.run(Duration::from_micros(seed * 200));
+        let alone = cluster.hosts[0].status().voters.len() == 1;
+        cluster.input(0, Input::Leave);
+        cluster.until("it has left", 5 * SECOND, |cluster| cluster.hosts[0].closed);
+        if !alone || cluster.hosts[1].machine.commands() != kept {
+            continue;
+        }
+        handed_on += 1;
+        cluster.until("the heir leads", 10 * SECOND, |cluster| cluster.hosts[1].leads());
+        cluster.heal();
+        cluster.until("one group", 10 * SECOND, |cluster| {
+            cluster.hosts[2].lineage() == cluster.hosts[1].lineage()
+        });
+        assert_eq!((superseded(&cluster, 1), superseded(&cluster, 2)), (None, Some(9)));
+    }
+    assert!(handed_on > 10, "only {handed_on} were");
+}
