@@ -303,7 +303,7 @@ impl Groups {
         self.lineages.with_acknowledged()
     }
 
-    /// True if a second voter was ever seen in a lineage.
+    /// True if a second voter was ever seen in a lineage, be it in place of the first.
     #[must_use]
     pub fn had_second_voter(&self, lineage: Lineage) -> bool {
         self.lineages.had_second_voter(lineage)
@@ -321,10 +321,10 @@ impl Groups {
         self.logs.ended(process);
     }
 
-    /// Notes how many voters a status lists.
+    /// Notes the voters that a status lists.
     fn voters(&mut self, status: &Status) {
         if let Some(lineage) = status.lineage {
-            self.lineages.voters(lineage, status.voters.len());
+            self.lineages.voters(lineage, status.voters.iter().map(|voter| voter.seat));
         }
     }
 }

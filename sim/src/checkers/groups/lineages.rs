@@ -1,6 +1,6 @@
 //! What the members of one history agree on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mosaik_proto::{
     Digest,
@@ -30,7 +30,8 @@ struct History {
     by_command: BTreeMap<u64, Index>,
     machines: BTreeMap<Index, Digest>,
     acknowledged: BTreeMap<u64, Index>,
-    voters: usize,
+    /// Every seat that was ever listed.
+    voters: BTreeSet<Seat>,
     /// A member with a store led.
     durable: bool,
 }
@@ -164,9 +165,8 @@ impl Lineages {
         all.map(|(of, _)| *of).collect()
     }
 
-    pub(super) fn voters(&mut self, of: Lineage, voters: usize) {
-        let history = self.all.entry(of).or_default();
-        history.voters = history.voters.max(voters);
+    pub(super) fn voters(&mut self, of: Lineage, voters: impl Iterator<Item = Seat>) {
+        self.all.entry(of).or_default().voters.extend(voters);
     }
 
     pub(super) fn has_disk(&self, of: Lineage) -> bool {
@@ -174,6 +174,6 @@ impl Lineages {
     }
 
     pub(super) fn had_second_voter(&self, of: Lineage) -> bool {
-        self.all.get(&of).is_some_and(|history| history.voters > 1)
+        self.all.get(&of).is_some_and(|history| history.voters.len() > 1)
     }
 }

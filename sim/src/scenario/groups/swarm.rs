@@ -247,12 +247,15 @@ fn may_lose(world: &World, group: GroupId, host: HostId) -> bool {
         let well = others.filter(|voter| holds(voter.seat, *lineage)).count();
         well * 2 >= status.voters.len() + status.voters.len() % 2
     };
-    // Of a history with one voter and a disk, that store is the majority.
-    let is_all_of_it = world.has_store(host, group)
-        && world.group_status(host, group).is_some_and(|status| {
-            let sole = status.voters.len() == 1 && status.voters[0].seat.peer == peer;
-            sole && !status.log.is_zero()
-        });
+    // A history with one voter is in no other place, and when that one is gone so is the history: the last
+    // voter commits `Closed` (decisions §4). A store with commands is spared; in memory only what may be lost
+    // by the rules is not: a history that never listed a second voter.
+    let is_all_of_it = world.group_status(host, group).is_some_and(|status| {
+        let sole = status.voters.len() == 1 && status.voters[0].seat.peer == peer;
+        let had_second = |lineage| world.checkers().groups.had_second_voter(lineage);
+        let counts = world.has_store(host, group) || status.lineage.is_some_and(had_second);
+        sole && counts && !status.log.is_zero()
+    });
     !is_all_of_it && all().any(|status| status.role == Role::Leader) && latest.iter().all(well)
 }
 
