@@ -363,6 +363,12 @@ impl Disk {
         self.deleted = true;
     }
 
+    /// What it holds can be read: it works, no bit has changed and nobody deleted it.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.broken.is_none() && self.flipped.is_none() && !self.deleted
+    }
+
     /// What the disk holds for certain; `None` if there is no store.
     #[must_use]
     pub fn copy(&self) -> Option<Contents> {
@@ -507,7 +513,7 @@ impl Disk {
             return Err(error);
         }
         let rng = &mut self.rng;
-        let contents = self.synced.get_or_insert_with(|| Contents::new(seat_id(rng)));
+        let contents = self.synced.get_or_insert_with(|| Contents::new(rng));
         let fresh = contents.boot() == 0;
         contents.apply(Change::Boot(contents.boot() + 1));
         Ok(Loaded { fresh, ..contents.loaded() })
@@ -578,12 +584,6 @@ impl Disk {
         self.flipped = self.flipped.filter(|part| *part != Part::Snapshot);
         Ok(last)
     }
-}
-
-fn seat_id(rng: &mut Rng) -> SeatId {
-    let mut id = [0; 16];
-    id.copy_from_slice(&rng.bytes()[..16]);
-    SeatId(id)
 }
 
 fn bytes(task: &Task) -> usize {

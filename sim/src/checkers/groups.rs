@@ -22,7 +22,7 @@ use mosaik_proto::{
     groups::{Applying, Index, Input, Notice, Output, Rejection, Status},
     ids::GroupId,
     node::{Action, Event},
-    raft::{Lineage, Role},
+    raft::{Lineage, Role, Seat},
     time::Instant,
 };
 
@@ -303,6 +303,11 @@ impl Groups {
         self.lineages.with_acknowledged()
     }
 
+    /// All histories with the voters that were seen last.
+    pub fn histories(&self) -> impl Iterator<Item = (Lineage, &[Seat])> {
+        self.lineages.histories()
+    }
+
     /// True if a second voter was ever seen in a lineage, be it in place of the first.
     #[must_use]
     pub fn had_second_voter(&self, lineage: Lineage) -> bool {
@@ -324,7 +329,7 @@ impl Groups {
     /// Notes the voters that a status lists.
     fn voters(&mut self, status: &Status) {
         if let Some(lineage) = status.lineage {
-            self.lineages.voters(lineage, status.voters.iter().map(|voter| voter.seat));
+            self.lineages.voters(lineage, status);
         }
     }
 }

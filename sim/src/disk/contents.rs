@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use mosaik_proto::{
     limits,
-    raft::{HardState, Log, LogIndex, Seat, SeatId, Snapshot, Stored, Write},
+    raft::{HardState, Lineage, Log, LogIndex, Seat, SeatId, Snapshot, Stored, Write},
+    rng::Rng,
 };
 
 use super::Loaded;
@@ -33,9 +34,12 @@ pub struct Contents {
 }
 
 impl Contents {
-    pub(super) fn new(seat: SeatId) -> Self {
+    /// Nothing, under a new seat.
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let mut seat = [0; 16];
+        seat.copy_from_slice(&rng.bytes()[..16]);
         Self {
-            seat,
+            seat: SeatId(seat),
             boot: 0,
             boots: Vec::new(),
             hard: HardState::default(),
@@ -49,6 +53,12 @@ impl Contents {
     #[must_use]
     pub const fn seat(&self) -> SeatId {
         self.seat
+    }
+
+    /// The history that its log is of; the default one if it is empty.
+    #[must_use]
+    pub const fn lineage(&self) -> Lineage {
+        self.base.lineage
     }
 
     /// How often it was opened.

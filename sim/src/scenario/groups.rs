@@ -2,6 +2,7 @@
 
 mod config;
 mod ending;
+mod spare;
 mod swarm;
 
 use std::{fmt, time::Duration};

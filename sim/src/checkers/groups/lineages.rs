@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mosaik_proto::{
     Digest,
-    groups::{Applying, Index, Rejection},
-    raft::{Lineage, LogIndex, Seat, Term},
+    groups::{Applying, Index, Rejection, Status},
+    raft::{Lineage, LogIndex, Role, Seat, Term},
 };
 
 use super::commands;
@@ -32,6 +32,9 @@ struct History {
     acknowledged: BTreeMap<u64, Index>,
     /// Every seat that was ever listed.
     voters: BTreeSet<Seat>,
+    /// The voters that were seen last, by who knew most: commands in force, term, whether it leads.
+    present: Vec<Seat>,
+    known: (Index, Term, bool),
     /// A member with a store led.
     durable: bool,
 }
@@ -165,8 +168,19 @@ impl Lineages {
         all.map(|(of, _)| *of).collect()
     }
 
-    pub(super) fn voters(&mut self, of: Lineage, voters: impl Iterator<Item = Seat>) {
-        self.all.entry(of).or_default().voters.extend(voters);
+    /// Who is a voter, by what a member says of itself. One without a log knows of none.
+    pub(super) fn voters(&mut self, of: Lineage, status: &Status) {
+        let history = self.all.entry(of).or_default();
+        let seats: Vec<Seat> = status.voters.iter().map(|voter| voter.seat).collect();
+        history.voters.extend(&seats);
+        let known = (status.committed, status.term, status.role == Role::Leader);
+        if !seats.is_empty() && known >= history.known {
+            (history.known, history.present) = (known, seats);
+        }
+    }
+
+    pub(super) fn histories(&self) -> impl Iterator<Item = (Lineage, &[Seat])> {
+        self.all.iter().map(|(of, history)| (*of, history.present.as_slice()))
     }
 
     pub(super) fn has_disk(&self, of: Lineage) -> bool {

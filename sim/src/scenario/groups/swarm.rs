@@ -2,15 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use mosaik_proto::{
-    groups::Status,
-    ids::GroupId,
-    raft::{Lineage, Role, Seat},
-    rng::Rng,
-    time::Instant,
-};
+use mosaik_proto::{ids::GroupId, rng::Rng, time::Instant};
 
-use super::{config::habits, pick};
+use super::{config::habits, pick, spare::may_lose};
 use crate::{
     disk::{DiskError, Part},
     net::HostId,
@@ -224,39 +218,6 @@ fn lose_store(rng: &mut Rng, host: HostId) -> (&'static str, Chain) {
         ),
         _ => ("deleted store", [vec![disk(DiskFault::Delete)], restart.to_vec()].concat()),
     }
-}
-
-/// True if the group can do without what a host holds: of every history with several voters a majority is
-/// well besides it, or exactly half of an even set, if it is to come back; and somebody leads.
-fn may_lose(world: &World, group: GroupId, host: HostId) -> bool {
-    let all = || world.hosts().filter_map(|host| world.group_status(host, group));
-    let mut latest: BTreeMap<Lineage, &Status> = BTreeMap::new();
-    for status in all().filter(|status| status.voters.len() > 1) {
-        let Some(lineage) = status.lineage else { continue };
-        let known = latest.entry(lineage).or_insert(status);
-        if known.committed < status.committed {
-            *known = status;
-        }
-    }
-    let peer = world.peer(host);
-    let holds = |seat: Seat, lineage: Lineage| {
-        all().any(|status| status.seat == Some(seat) && status.lineage == Some(lineage))
-    };
-    let well = |(lineage, status): (&Lineage, &&Status)| {
-        let others = status.voters.iter().filter(|voter| voter.seat.peer != peer);
-        let well = others.filter(|voter| holds(voter.seat, *lineage)).count();
-        well * 2 >= status.voters.len() + status.voters.len() % 2
-    };
-    // A history with one voter is in no other place, and when that one is gone so is the history: the last
-    // voter commits `Closed` (decisions §4). A store with commands is spared; in memory only what may be lost
-    // by the rules is not: a history that never listed a second voter.
-    let is_all_of_it = world.group_status(host, group).is_some_and(|status| {
-        let sole = status.voters.len() == 1 && status.voters[0].seat.peer == peer;
-        let had_second = |lineage| world.checkers().groups.had_second_voter(lineage);
-        let counts = world.has_store(host, group) || status.lineage.is_some_and(had_second);
-        sole && counts && !status.log.is_zero()
-    });
-    !is_all_of_it && all().any(|status| status.role == Role::Leader) && latest.iter().all(well)
 }
 
 impl fmt::Display for GroupSwarm {

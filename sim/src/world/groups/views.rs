@@ -3,6 +3,7 @@
 use mosaik_proto::{
     groups::{Index, OperatorError, Status},
     ids::{GroupId, RequestId},
+    raft::{Lineage, SeatId},
 };
 
 use super::{super::World, Answer};
@@ -24,6 +25,14 @@ impl World {
     pub fn has_store(&self, host: HostId, group: GroupId) -> bool {
         let mut parts = self.hosts[host.0].groups.iter();
         parts.any(|spec| spec.config.id == group && spec.config.durable)
+    }
+
+    /// Which seat and history the next process of a host finds in its store, if that can be read.
+    #[must_use]
+    pub fn group_stored(&self, host: HostId, group: GroupId) -> Option<(SeatId, Lineage)> {
+        let disk = self.hosts[host.0].disks.get(&group)?;
+        let contents = disk.copy().filter(|_| disk.is_sound())?;
+        Some((contents.seat(), contents.lineage()))
     }
 
     /// What a member said of itself last.

@@ -1,0 +1,48 @@
+//! What a group can do without. A fault that takes more loses commands by the rules (decisions §4), and
+//! shows nothing.
+
+use mosaik_proto::{
+    ids::GroupId,
+    raft::{Lineage, Role, Seat},
+};
+
+use crate::{net::HostId, world::World};
+
+/// True if a group can do without what a host holds, if that is to come back: somebody leads, and each
+/// history keeps a majority besides it.
+pub(super) fn may_lose(world: &World, group: GroupId, host: HostId) -> bool {
+    let mut all = world.hosts().filter_map(|host| world.group_status(host, group));
+    all.any(|status| status.role == Role::Leader)
+        && world.checkers().groups.histories().all(|history| keeps(world, group, host, history))
+}
+
+/// A history stays: of its voters a majority is well besides a host, or exactly half of an even set.
+fn keeps(
+    world: &World,
+    group: GroupId,
+    host: HostId,
+    (lineage, voters): (Lineage, &[Seat]),
+) -> bool {
+    let has = |seat: &&Seat| holds(world, group, **seat, lineage);
+    let well: Vec<&Seat> = voters.iter().filter(has).collect();
+    // It is over, or it is one that may be lost: it never listed a second voter and has no disk.
+    let checkers = &world.checkers().groups;
+    let counts = checkers.had_second_voter(lineage) || checkers.has_disk(lineage);
+    if well.is_empty() || !counts {
+        return true;
+    }
+    let peer = world.peer(host);
+    let others = well.iter().filter(|seat| seat.peer != peer).count();
+    others * 2 >= voters.len() + voters.len() % 2
+}
+
+/// True if a seat is there: its process says so, or, where none does, its store.
+fn holds(world: &World, group: GroupId, seat: Seat, lineage: Lineage) -> bool {
+    let there = Some((seat.id, lineage));
+    world.hosts().filter(|host| world.peer(*host) == seat.peer).any(|host| {
+        match world.group_status(host, group) {
+            Some(status) => status.seat.map(|seat| seat.id).zip(status.lineage) == there,
+            None => world.group_stored(host, group) == there,
+        }
+    })
+}
