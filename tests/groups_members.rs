@@ -33,6 +33,29 @@ async fn a_group_without_a_machine_elects_a_leader() {
     soon(groups[0].execute(())).await.expect("nothing, in force");
 }
 
+/// With one thread for everything, a lock that is held across an await would stop it for ever.
+#[tokio::test(flavor = "current_thread")]
+async fn l16_joining_and_leaving_while_bonds_are_made_stops_nobody() {
+    let nodes = nodes::<3>().await;
+    let keys: Vec<_> = (0..8).map(|_| GroupKey::random()).collect();
+    for round in 0..6 {
+        let mut groups = Vec::new();
+        for key in &keys {
+            groups.extend(nodes.iter().map(|node| join(node, *key)));
+            // Others are half-way through their bonds now; some handles go before they have any.
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            if groups.len() % 2 == 0 {
+                drop(groups.swap_remove(round));
+            }
+        }
+    }
+    let groups: Vec<_> = nodes.iter().map(|node| join(node, keys[0])).collect();
+    online(&groups).await;
+    soon(groups[0].execute(1)).await.expect("in force");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_handle_keeps_the_member_and_the_last_one_ends_it() {
     let nodes = nodes::<2>().await;

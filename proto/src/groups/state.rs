@@ -66,8 +66,12 @@ impl Standing {
         }
     }
 
+    /// A leader that has just begun, as after a restart of all, does not know yet what is committed:
+    /// only an entry of its term says that all before it is (§6.4).
     pub(super) fn is_catching_up(&self) -> bool {
-        self.led.is_none() || self.goal.is_some_and(|goal| self.raft.commit() < goal)
+        let (raft, commit) = (&self.raft, self.raft.commit());
+        let certain = raft.log().term_at(commit) == Some(raft.term());
+        !certain || self.led.is_none() || self.goal.is_some_and(|goal| commit < goal)
     }
 
     /// A leader says what is committed: so much this member must have before it counts as up to date.

@@ -159,6 +159,11 @@ impl Raft {
         if !self.history.is_settled(self.commit.0) {
             return;
         }
+        self.make_room(now, out);
+    }
+
+    /// Steps down, and has another campaign that hears of it: it need not wait until it misses us.
+    pub(super) fn make_room(&mut self, now: Instant, out: &mut Outbox<Action>) {
         if let Some(successor) = self.successor() {
             self.send(successor, Message::Campaign { term: self.hard.term }, out);
         }

@@ -340,13 +340,13 @@ impl Raft {
         if leader.quorum_at <= now {
             leader.quorum_at = now + self.config.election_timeout;
             leader.unsettled = true;
-            if !self.is_heard(now) && !mutant::on(Mutant::NoCheckQuorum) {
-                return self.step_down(self.hard.term, now);
-            }
         }
-        let State::Leader(leader) = &mut self.state else { return };
         if leader.heartbeat_at <= now {
             leader.heartbeat_at = now + self.config.heartbeat;
+            if !self.is_heard(now) && !mutant::on(Mutant::NoCheckQuorum) {
+                // Who hears nobody may be heard all the same.
+                return self.make_room(now, out);
+            }
             self.beat(false, now, out);
         }
     }

@@ -152,6 +152,33 @@ fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
     }
 }
 
+/// A leader that has just begun says that nothing is committed, until the first entry of its term is.
+#[test]
+fn grp_28_after_a_restart_of_all_nobody_is_online_before_it_has_everything() {
+    for seed in 0..30 {
+        let (mut cluster, commands) = formed(seed, 3, |_| durable());
+        (0..3).for_each(|at| cluster.crash(at));
+        (0..3).for_each(|at| cluster.start(at));
+        let mut seen = [false; 3];
+        for _ in 0..100_000 {
+            if seen == [true; 3] {
+                break;
+            }
+            let end = cluster.now + 10 * SECOND;
+            assert!(cluster.step(end), "nothing happens\n{}", cluster.describe());
+            for at in (0..3).filter(|at| cluster.hosts[*at].status.is_some()) {
+                let status = cluster.hosts[at].status();
+                assert!(
+                    !status.online || status.committed.0 >= commands.len() as u64,
+                    "{status:?}"
+                );
+                seen[at] |= status.online;
+            }
+        }
+        assert_eq!(seen, [true; 3]);
+    }
+}
+
 /// Behind a snapshot the new lineage begins with one of its own.
 #[test]
 fn grp_17_recovery_of_a_compacted_log() {

@@ -8,7 +8,7 @@
 //! | S13, S14, S15, S17, L4, L5, L7, L11, L17 | `snapshots.rs`, and beside the components |
 //! | L13 a panic in the machine | `tests/groups_faults.rs` (`grp_26_a_machine_that_panics…`) |
 //! | L15 one of several handles | `tests/groups_members.rs` (`every_handle_keeps…`) |
-//! | L16 a registry lock across an await | no lock is held across one; `tests/groups_members.rs` on one thread |
+//! | L16 a registry lock across an await | `tests/groups_members.rs` (`l16_joining_and_leaving…`, on one thread) |
 //! | L18 a wait that subscribes late | `tests/groups_members.rs` (`bonds_say_when_they_change`) |
 
 use std::time::Duration;

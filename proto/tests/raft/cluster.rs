@@ -75,6 +75,8 @@ pub(crate) struct Cluster {
     links: BTreeSet<(usize, usize)>,
     /// Pairs that may not, whatever the faults say.
     pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Who sends and hears nothing.
+    pub(crate) deaf: BTreeSet<usize>,
     wires: BTreeMap<(usize, usize), VecDeque<(Instant, Message)>>,
     fetches: Vec<(Instant, usize, LogIndex)>,
     pub(crate) delay: (Duration, Duration),
@@ -119,6 +121,7 @@ impl Cluster {
             invariants: Invariants::default(),
             links: BTreeSet::new(),
             cut: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             wires: BTreeMap::new(),
             fetches: Vec::new(),
             delay: (ms(1), ms(10)),
@@ -482,7 +485,7 @@ impl Cluster {
                 let Some(other) = self.hosts.iter().position(|h| h.config.seat == to) else {
                     return;
                 };
-                if self.is_linked(host, other) {
+                if self.is_linked(host, other) && !self.deaf.contains(&other) {
                     let at = self.now + self.between(self.delay);
                     let wire = self.wires.entry((host, other)).or_default();
                     let at = wire.back().map_or(at, |(last, _)| at.max(*last));

@@ -54,6 +54,23 @@ pub(crate) fn raft_04_a_minority_acknowledges_nothing_and_catches_up() {
     assert_eq!(cluster.hosts[0].commands(), cluster.hosts[leader].commands());
 }
 
+/// Its heartbeats arrive, so nobody would ask for votes before it falls silent.
+#[test]
+pub(crate) fn raft_04_a_leader_that_hears_nobody_has_another_campaign() {
+    for offset in 0..10 {
+        let mut cluster = formed(3, true);
+        cluster.run(offset * Duration::from_millis(170));
+        let (leader, from) = (cluster.leader().unwrap(), cluster.now);
+        cluster.deaf.insert(leader);
+        cluster.until("another leads", 10 * SECOND, |cluster| {
+            cluster.running().any(|(at, raft)| at != leader && raft.role() == Role::Leader)
+        });
+        let timeout = cluster.hosts[leader].config.election_timeout;
+        let taken = cluster.now.since(from);
+        assert!(taken < timeout + cluster.hosts[leader].config.heartbeat + SECOND / 4, "{taken:?}");
+    }
+}
+
 #[test]
 pub(crate) fn raft_01_pre_vote_keeps_terms_low() {
     let mut cluster = formed(3, true);
