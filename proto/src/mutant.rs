@@ -1,12 +1,12 @@
-//! Known bugs, put back on purpose, to prove that the simulator and the Raft tests see them.
+//! Known bugs, put back on purpose, to prove that the simulator and the tests of Raft and of groups see them.
 //!
 //! In every build that anybody ships or tests, [`on`] is a `const fn` that returns false, so the
 //! branches behind it are not compiled. With `RUSTFLAGS="--cfg mosaik_mutants"`, which only
 //! `cargo xtask mutants` sets, one mutant at a time can be selected. Not a cargo feature: features of one
 //! workspace are unified, and a build of everything would contain the bugs.
 //!
-//! Each mutant is a bug that streams, gossip or Raft implementations really had, or that a model of our
-//! rules found (`docs/simulator.md` says where).
+//! Each mutant is a bug that streams, gossip, Raft or group implementations really had, or that a model of
+//! our rules found (`docs/simulator.md` says where).
 
 /// A known bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +131,78 @@ pub enum Mutant {
     CommitUnverified,
     /// What an old seat said is heard after its peer came back under another.
     UnlinkedHeard,
+
+    // --- groups ----------------------------------------------------------------------------
+    /// The leader of an established lineage yields to a rival as if nothing could be lost (S3).
+    EstablishedYields,
+    /// Between lineages only the number of commands counts, not whether one may yield (S3).
+    EstablishedOutranked,
+    /// Of two provisional lineages the one of higher rank yields.
+    RankInverted,
+    /// Founders that meet both keep their histories (S1).
+    RivalsIgnored,
+    /// Who is empty founds beside voters that have no leader at present (R47).
+    HoldersIgnored,
+    /// Commands are taken before the founders are there.
+    FoundersNotAwaited,
+    /// Voters that are merely silent are gone: a copy goes on without them (S4).
+    SilentVotersGone,
+    /// An operator's recovery is never refused, whatever it loses.
+    RecoveryUnchecked,
+    /// Who comes back empty comes back under its old seat: a voter without memory (S7, U6).
+    SeatReused,
+    /// A voter whose peer came back under another seat is waited for, for ever.
+    SeatsNotMet,
+    /// Nobody looks which start of its store a member is: older copies vote on (R41).
+    BootIgnored,
+    /// A member that is told that its store is an older copy goes on with it (R41).
+    RolledBackAdopted,
+    /// The store of another peer is taken over, with that peer's seat.
+    ForeignSeatTaken,
+    /// Who may not vote is made a voter all the same (R29).
+    ObserverCounted,
+    /// The leader takes commands of members that may not write.
+    ObserverWrites,
+    /// A learner becomes a voter before it has what is committed.
+    LearnerPromotedBehind,
+    /// A silent voter is dropped, without another in its place, down to the last two.
+    LastSpareDropped,
+    /// A leader that leaves hands over to nobody (R48).
+    LeaverLeads,
+    /// A voter in memory leaves before its removal is committed (R48).
+    LeaverStaysListed,
+    /// A leader whose machine failed leads on (G37).
+    FencedLeads,
+    /// A leader takes what is in its log already: sent again, it is applied twice (S11).
+    DuplicateAdmitted,
+    /// A new leader does not know which commands its log holds beyond what is applied (S11).
+    TailNotSearched,
+    /// A command is acknowledged when it is in the leader's log (S10).
+    TakenIsInForce,
+    /// Commands that the last leader took are not asked of the next (L3).
+    NothingSentAgain,
+    /// A read is answered before the machine has what Raft names (S12).
+    ReadBeforeApplied,
+    /// A read shares the question that was under way when it came (R9).
+    ReadJoinsLate,
+    /// Committed commands are handed to a slow machine without bound (M3).
+    MachineFlooded,
+    /// Commands are handed over while a snapshot replaces the machine (R35).
+    AppliedWhileInstalled,
+    /// Snapshots forget which commands were applied (R44).
+    SessionsNotFrozen,
+    /// What a member that died was asked for nobody else is asked for (L4).
+    ChunksNotAskedAgain,
+    /// Who sent wrong bytes of a snapshot is asked for them again, for ever (S17).
+    LiarAskedAgain,
+    /// Machines that differ go on to serve (S1).
+    DivergenceIgnored,
+    /// A proof of one link is good on any other.
+    BindingLeftOut,
+    /// Proofs are not compared: the secret keeps nobody out.
+    ProofUnchecked,
+    /// What was said to a member as it was before is heard by what it is now (R42).
+    FormerSeatHears,
 }
 
 impl Mutant {
@@ -199,6 +271,45 @@ impl Mutant {
         Self::NoStickiness,
         Self::CommitUnverified,
         Self::UnlinkedHeard,
+    ];
+
+    /// Those of groups: their own tests see them (`proto/tests/groups/mutants.rs`).
+    pub const OF_GROUPS: [Self; 35] = [
+        Self::EstablishedYields,
+        Self::EstablishedOutranked,
+        Self::RankInverted,
+        Self::RivalsIgnored,
+        Self::HoldersIgnored,
+        Self::FoundersNotAwaited,
+        Self::SilentVotersGone,
+        Self::RecoveryUnchecked,
+        Self::SeatReused,
+        Self::SeatsNotMet,
+        Self::BootIgnored,
+        Self::RolledBackAdopted,
+        Self::ForeignSeatTaken,
+        Self::ObserverCounted,
+        Self::ObserverWrites,
+        Self::LearnerPromotedBehind,
+        Self::LastSpareDropped,
+        Self::LeaverLeads,
+        Self::LeaverStaysListed,
+        Self::FencedLeads,
+        Self::DuplicateAdmitted,
+        Self::TailNotSearched,
+        Self::TakenIsInForce,
+        Self::NothingSentAgain,
+        Self::ReadBeforeApplied,
+        Self::ReadJoinsLate,
+        Self::MachineFlooded,
+        Self::AppliedWhileInstalled,
+        Self::SessionsNotFrozen,
+        Self::ChunksNotAskedAgain,
+        Self::LiarAskedAgain,
+        Self::DivergenceIgnored,
+        Self::BindingLeftOut,
+        Self::ProofUnchecked,
+        Self::FormerSeatHears,
     ];
 }
 

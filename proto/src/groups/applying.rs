@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use super::{Index, context::Cx, control::Control, group::Group, state::State};
 use crate::{
     limits,
+    mutant::{self, Mutant},
     raft::{Kind, LogIndex, Membership, Run, Snapshot},
     wire,
 };
@@ -47,7 +48,8 @@ impl Handing {
 
     /// GRP-20: how many bytes more may be handed over now.
     pub(super) const fn room(&self) -> usize {
-        limits::APPLY_BYTES.saturating_sub(self.bytes)
+        let waiting = if mutant::on(Mutant::MachineFlooded) { 0 } else { self.bytes };
+        limits::APPLY_BYTES.saturating_sub(waiting)
     }
 
     /// The next run is handed over, or passed by if it holds no commands.
@@ -80,7 +82,8 @@ impl Group {
         while let State::Member(standing) = &self.state {
             let (from, to) = (self.handing.handed().next(), standing.raft.commit());
             let room = self.handing.room();
-            if from > to || room == 0 || self.sync.is_installing() {
+            let installs = self.sync.is_installing() && !mutant::on(Mutant::AppliedWhileInstalled);
+            if from > to || room == 0 || installs {
                 break;
             }
             standing.raft.log().visit(from, to, room, |run| runs.push(run));

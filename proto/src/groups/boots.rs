@@ -3,7 +3,11 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use crate::{limits, raft::Seat};
+use crate::{
+    limits,
+    mutant::{self, Mutant},
+    raft::Seat,
+};
 
 /// What was seen of one store.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,10 @@ impl Boots {
 
     /// A member says which start of its store it is.
     pub(super) fn meet(&mut self, seat: Seat, boot: u64, start: u64) -> Start {
+        // Who comes back under its old seat without a store has none to number.
+        if mutant::on(Mutant::BootIgnored) || mutant::on(Mutant::SeatReused) {
+            return Start::Known;
+        }
         let met = match self.seen.get(&seat) {
             Some(seen) if boot < seen.boot => return Start::RolledBack,
             Some(seen) if boot == seen.boot => match seen.start {

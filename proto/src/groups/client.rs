@@ -24,6 +24,7 @@ use crate::{
     core::Outbox,
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::{LogIndex, Term},
     time::Instant,
 };
@@ -235,7 +236,9 @@ impl Client {
     pub(super) fn on_leader(&mut self, leader: Option<(PeerId, Term)>) {
         if self.leader != leader {
             self.leader = leader;
-            self.begin_again();
+            if !mutant::on(Mutant::NothingSentAgain) {
+                self.begin_again();
+            }
             self.retry_at = None;
         }
     }
@@ -309,7 +312,13 @@ impl Client {
                 && !batch.told
             {
                 batch.taken = true;
-                out.push(Output::Taken { first: batch.first, count: batch.count, index });
+                let (first, count) = (batch.first, batch.count);
+                out.push(Output::Taken { first, count, index });
+                if mutant::on(Mutant::TakenIsInForce) {
+                    batch.told = true;
+                    let outcome = Outcome::Committed { index };
+                    out.push(Output::Outcome { first, count, outcome });
+                }
             }
         }
         self.waiting = (self.taken < self.sent).then_some(now);

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::{self, Kind, Lineage, LogIndex, Origin, Refused, Role, Run, Seat},
     wire::CloseCode,
 };
@@ -231,7 +232,7 @@ impl Group {
     /// GRP-22: the leader checks the role of who writes.
     fn may_write(&self, peer: &PeerId) -> Result<(), Why> {
         let writes = self.bonds.get(peer).is_some_and(|said| said.can_vote);
-        if writes { Ok(()) } else { Err(Why::ReadOnly) }
+        if writes || mutant::on(Mutant::ObserverWrites) { Ok(()) } else { Err(Why::ReadOnly) }
     }
 
     fn leads(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::{
     Digest,
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::{LogIndex, Membership},
 };
 
@@ -95,6 +96,9 @@ impl Digests {
                 None if voters.seats().iter().any(waits) => continue,
                 None => *mine,
             };
+            if mutant::on(Mutant::DivergenceIgnored) {
+                continue;
+            }
             if right != *mine {
                 return [Verdict::Mine(*at)].into();
             }

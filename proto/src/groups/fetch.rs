@@ -28,6 +28,7 @@ use crate::{
     core::Outbox,
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::{Lineage, LogIndex, Position},
     time::Instant,
 };
@@ -242,7 +243,9 @@ impl Fetch {
     /// A member cannot be asked any more, or only anew: its bond or its channel ended.
     pub(super) fn lost(&mut self, peer: PeerId, now: Instant, out: &mut Outbox<Effect>) {
         let Some(source) = self.sources.remove(&peer) else { return };
-        if let Some(target) = &mut self.target {
+        if let Some(target) = &mut self.target
+            && !mutant::on(Mutant::ChunksNotAskedAgain)
+        {
             target.lose(source.chunks_of(self.attempt));
         }
         self.pump(now, out);
@@ -404,7 +407,9 @@ impl Fetch {
         }
         self.begin(manifest, out);
         if let Some(target) = &mut self.target {
-            (target.bad, target.alone) = (bad, true);
+            if !mutant::on(Mutant::LiarAskedAgain) {
+                (target.bad, target.alone) = (bad, true);
+            }
         }
         self.choose();
         if self.target.as_ref().is_some_and(|target| target.only.is_none()) {

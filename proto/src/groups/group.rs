@@ -19,6 +19,7 @@ use super::{
 use crate::{
     core::{Core as _, Outbox},
     ids::PeerId,
+    mutant::{self, Mutant},
     raft::{self, Lineage, LogIndex, Message, Role, Run, Seat, SeatId},
     rng::Rng,
     time::Instant,
@@ -228,7 +229,9 @@ impl Group {
             Frame::Told(Told::RolledBack) if self.config.durable && !self.wiping => {
                 // GRP-18: what this store says was overtaken by what it said before.
                 self.notice(Notice::RolledBack(self.me), cx);
-                self.begin_anew(cx);
+                if !mutant::on(Mutant::RolledBackAdopted) {
+                    self.begin_anew(cx);
+                }
             }
             frame if frame.class() == Class::Commands => self.on_commands(peer, frame, cx),
             frame => self.on_sync_frame(peer, frame, cx),
@@ -261,7 +264,8 @@ impl Group {
         if !matches!(self.state, State::Loading) {
             return;
         }
-        if let Some(owner) = loaded.owner().filter(|owner| *owner != self.me) {
+        let foreign = |owner: &PeerId| *owner != self.me && !mutant::on(Mutant::ForeignSeatTaken);
+        if let Some(owner) = loaded.owner().filter(foreign) {
             return self.on_foreign_store(owner, cx);
         }
         let Loaded { seat, boot, boots, stored, snapshot } = loaded;
@@ -308,7 +312,9 @@ impl Group {
     pub(super) fn fence(&mut self, what: String, cx: &mut Cx<'_>) {
         self.fenced.get_or_insert(what);
         self.published.dirty = true;
-        self.raft(raft::Event::Transfer(None), cx);
+        if !mutant::on(Mutant::FencedLeads) {
+            self.raft(raft::Event::Transfer(None), cx);
+        }
     }
 
     // --- raft ------------------------------------------------------------------------------
@@ -361,7 +367,7 @@ impl Group {
         self.on_led(role, leader);
         self.on_sync_leader(role, leader, cx);
         if role == Role::Leader && self.fenced.is_some() {
-            self.hand_on = true;
+            self.hand_on = !mutant::on(Mutant::FencedLeads);
         }
         let id = self.config.id;
         cx.out.push(Action::Count(match role {
@@ -378,7 +384,10 @@ impl Group {
             .bonds
             .peers()
             .filter(|(_, said)| said.lineage == lineage && !said.left)
-            .map(|(peer, said)| (Seat { peer, id: said.seat }, said.can_vote))
+            .map(|(peer, said)| {
+                let can_vote = said.can_vote || mutant::on(Mutant::ObserverCounted);
+                (Seat { peer, id: said.seat }, can_vote)
+            })
             .collect();
         wanted.sort_unstable();
         standing.shared |= !wanted.is_empty();
@@ -451,6 +460,9 @@ impl Group {
 
 /// A store that was not there before.
 pub(super) fn new_seat(me: PeerId, rng: &mut Rng) -> Seat {
+    if mutant::on(Mutant::SeatReused) {
+        return Seat { peer: me, id: SeatId([1; 16]) };
+    }
     Seat { peer: me, id: SeatId(half(rng)) }
 }
 

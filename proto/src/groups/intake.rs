@@ -17,6 +17,7 @@ use super::{
 use crate::{
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::{Kind, Log, LogIndex, Refused, Run},
 };
 
@@ -111,6 +112,9 @@ impl Intake {
         commands: Index,
     ) {
         self.clear();
+        if mutant::on(Mutant::TailNotSearched) {
+            return;
+        }
         let mut index = commands;
         for run in log.runs().filter(|run| run.end().index > handed) {
             let gone = (handed.0 + 1).saturating_sub(run.first.0) as u32;
@@ -187,7 +191,7 @@ impl Intake {
             return Err(Why::Gap);
         }
         seen.attempt = asked.attempt;
-        if asked.number == seen.next {
+        if asked.number == seen.next || mutant::on(Mutant::DuplicateAdmitted) {
             return Ok(Admitted { known: 0, index: None });
         }
         let place = seen.tail.find(asked.number);

@@ -9,6 +9,7 @@ use super::ConsensusConfig;
 use crate::{
     Digest,
     ids::{GroupId, PeerId, UniqueId},
+    mutant::{self, Mutant},
     raft::Founders,
     tickets::TicketValidator,
 };
@@ -177,7 +178,8 @@ impl Prover {
         announcement: &[u8],
     ) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(binding);
+        let unbound = mutant::on(Mutant::BindingLeftOut);
+        hasher.update(if unbound { &[0; 32] } else { binding });
         hasher.update(self.group.as_bytes());
         hasher.update(sender.as_bytes());
         hasher.update(&[end as u8]);

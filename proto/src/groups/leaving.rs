@@ -1,7 +1,11 @@
 //! Leaving in good order.
 
 use super::{Output, context::Cx, group::Group, state::State};
-use crate::{raft, time::Instant};
+use crate::{
+    mutant::{self, Mutant},
+    raft,
+    time::Instant,
+};
 
 /// A leave under way.
 #[derive(Debug)]
@@ -27,12 +31,14 @@ impl Group {
             return;
         }
         let until = cx.now() + self.config.timing.leave_timeout;
-        let led = self.claim().leads;
+        let led = self.claim().leads && !mutant::on(Mutant::LeaverLeads);
         self.leaving = Some(Leaving { until, led });
         self.judge_calls();
         self.dirty.bonds = true;
         self.published.dirty = true;
-        if self.config.durable {
+        if self.config.durable && mutant::on(Mutant::LeaverLeads) {
+            // It goes as it is.
+        } else if self.config.durable {
             self.raft(raft::Event::Transfer(None), cx);
         } else {
             self.raft(raft::Event::CanVote(false), cx);
@@ -54,7 +60,8 @@ impl Group {
         let me = raft.seat();
         let others = raft.membership().seats().iter().any(|seat| *seat != me);
         let succeeded = !led || raft.leader().is_some_and(|leader| leader != me);
-        let done = if self.config.durable { succeeded } else { !raft.holds() };
+        let removed = !raft.holds() || mutant::on(Mutant::LeaverStaysListed);
+        let done = if self.config.durable { succeeded } else { removed };
         // A sole voter in memory that has commands waits for who may take them over.
         let heir = |lag: raft::Lag| {
             let said = self.bonds.get(&lag.seat.peer);

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     ids::PeerId,
+    mutant::{self, Mutant},
     raft::{self, Founders, Lineage, Membership, Raft, Seat, Snapshot, Stored, sole},
     rng::Rng,
 };
@@ -49,7 +50,7 @@ impl Group {
         let State::Member(standing) = &mut self.state else { return };
         let seat = |(peer, said): (PeerId, &Announcement)| Seat { peer, id: said.seat };
         let met: alloc::vec::Vec<Seat> = self.bonds.peers().map(seat).collect();
-        if standing.met != met {
+        if standing.met != met && !mutant::on(Mutant::SeatsNotMet) {
             standing.met.clone_from(&met);
             self.raft(raft::Event::Met(met), cx);
         }
@@ -109,7 +110,11 @@ impl Group {
     fn is_orphaned(&self) -> bool {
         let State::Member(standing) = &self.state else { return false };
         let voters = standing.raft.membership().seats();
-        let lost = !voters.is_empty() && voters.iter().all(|seat| self.is_superseded(seat));
+        let gone = |seat: &Seat| {
+            let silent = mutant::on(Mutant::SilentVotersGone) && !self.is_linked(seat);
+            self.is_superseded(seat) || silent
+        };
+        let lost = !voters.is_empty() && voters.iter().all(gone);
         lost && !standing.raft.holds()
     }
 

@@ -4,7 +4,13 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use super::Output;
-use crate::{core::Outbox, limits, raft::LogIndex, time::Instant};
+use crate::{
+    core::Outbox,
+    limits,
+    mutant::{self, Mutant},
+    raft::LogIndex,
+    time::Instant,
+};
 
 /// Reads in the order of their calls: first those that wait for the machine, then those that share the
 /// question under way, then those that came later.
@@ -59,6 +65,10 @@ impl Reads {
     pub(super) fn on_answer(&mut self, question: u64, index: LogIndex) {
         if self.open && question == self.question {
             self.open = false;
+            if mutant::on(Mutant::ReadJoinsLate) {
+                let ready: usize = self.ready.iter().map(|(count, _)| count).sum();
+                self.asked = self.waiting.len() - ready;
+            }
             let count = core::mem::take(&mut self.asked);
             if count > 0 {
                 self.ready.push_back((count, index));
@@ -78,7 +88,9 @@ impl Reads {
 
     /// The machine was handed everything up to `handed`.
     pub(super) fn serve(&mut self, handed: LogIndex, out: &mut Outbox<Output>) {
-        while let Some((count, _)) = self.ready.pop_front_if(|(_, index)| *index <= handed) {
+        let at_once = mutant::on(Mutant::ReadBeforeApplied);
+        let is_served = |(_, index): &mut (usize, LogIndex)| *index <= handed || at_once;
+        while let Some((count, _)) = self.ready.pop_front_if(is_served) {
             self.waiting.drain(..count).for_each(|(id, _)| out.push(Output::ReadReady(id)));
         }
     }

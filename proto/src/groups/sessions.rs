@@ -15,6 +15,7 @@ use super::{
 use crate::{
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::{LogIndex, Origin},
     wire,
 };
@@ -77,6 +78,9 @@ impl Sessions {
         index: Option<Index>,
     ) -> bool {
         let Some(session) = self.table.get_mut(&origin.session) else { return false };
+        if mutant::on(Mutant::DuplicateAdmitted) && origin.number < session.next {
+            return true;
+        }
         if session.is_over(first) || session.next != origin.number {
             return false;
         }
@@ -120,6 +124,9 @@ impl Sessions {
     pub(super) fn encode(&self, at: LogIndex) -> Bytes {
         let live: Vec<(&u64, &Session)> =
             self.table.iter().filter(|(_, session)| !session.is_over(at)).collect();
+        if mutant::on(Mutant::SessionsNotFrozen) {
+            return wire::encode(&live[..0]);
+        }
         wire::encode(&live)
     }
 

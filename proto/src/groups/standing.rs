@@ -9,6 +9,7 @@ use core::cmp::Reverse;
 
 use crate::{
     ids::PeerId,
+    mutant::{self, Mutant},
     raft::{Lineage, SeatId},
 };
 
@@ -40,7 +41,8 @@ pub(super) type Rank = (bool, u64, Reverse<Lineage>);
 impl Claim {
     /// The rank of its lineage.
     pub(super) fn rank(&self) -> Option<Rank> {
-        Some((self.established, self.commands, Reverse(self.lineage?)))
+        let established = self.established && !mutant::on(Mutant::EstablishedOutranked);
+        Some((established, self.commands, Reverse(self.lineage?)))
     }
 
     /// The lineage that it leads.
@@ -107,8 +109,12 @@ fn holder(own: &Claim, peers: &[Claim]) -> Verdict {
             _ => Verdict::Stay,
         };
     }
-    if !own.established {
-        let above = |peer: &&Claim| peer.rank() > own.rank();
+    if mutant::on(Mutant::RivalsIgnored) && !own.established {
+        return Verdict::Stay;
+    }
+    if !own.established || mutant::on(Mutant::EstablishedYields) {
+        let inverted = mutant::on(Mutant::RankInverted);
+        let above = |peer: &&Claim| (peer.rank() > own.rank()) != inverted;
         let mut above: Vec<&Claim> = others().filter(above).collect();
         if own.commands == 0 && above.is_empty() {
             // Nothing is lost by making room for voters that wait for others of theirs.
@@ -133,7 +139,7 @@ fn copy(own: &Own, peers: &[Claim]) -> Verdict {
         return Verdict::Follow(led);
     }
     let holders = || peers.iter().filter(|peer| peer.holds);
-    if let Some(held) = best(holders()) {
+    if let Some(held) = best(holders()).filter(|_| !mutant::on(Mutant::HoldersIgnored)) {
         // A copy waits for the next leader, whoever that is; an empty member helps to elect it.
         return if mine.is_none() { Verdict::Follow(held) } else { Verdict::Stay };
     }

@@ -65,7 +65,8 @@ impl Raft {
         let mut ready: alloc::vec::Vec<Seat> = leader
             .members
             .iter()
-            .filter(|member| !member.voter && member.linked && member.can_vote && member.caught_up)
+            .filter(|member| !member.voter && member.linked && member.can_vote)
+            .filter(|member| member.caught_up || mutant::on(Mutant::LearnerPromotedBehind))
             .map(|member| member.seat)
             .collect();
         // A peer that lost its store comes back under a new seat, in place of the old one.
@@ -87,7 +88,7 @@ impl Raft {
                 at += 1;
             } else if let Some(new) = ready.pop() {
                 wanted[at] = new;
-            } else if wanted.len() > SPARE {
+            } else if wanted.len() > SPARE || mutant::on(Mutant::LastSpareDropped) {
                 wanted.remove(at);
             } else {
                 at += 1;
@@ -114,6 +115,7 @@ impl Raft {
         };
         match &self.config.founders {
             Founders::Anybody => true,
+            _ if mutant::on(Mutant::FoundersNotAwaited) => true,
             Founders::Count(count) => ready().count() >= *count,
             Founders::Named(named) => {
                 named.iter().all(|peer| ready().any(|member| member.seat.peer == *peer))
