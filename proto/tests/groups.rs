@@ -20,8 +20,13 @@ mod keeping;
 mod lives;
 #[path = "groups/machine.rs"]
 mod machine;
+#[cfg(mosaik_mutants)]
+#[path = "groups/mutants.rs"]
+mod mutants;
 #[path = "groups/reference.rs"]
 mod reference;
+#[path = "groups/refusals.rs"]
+mod refusals;
 #[path = "groups/rivals.rs"]
 mod rivals;
 #[path = "groups/snapshots.rs"]

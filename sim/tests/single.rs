@@ -73,7 +73,7 @@ fn hostile_peers_break_nothing() {
 fn builds_for_others_have_no_mutants() {
     use mosaik_proto::mutant::{Mutant, on};
     const { assert!(!on(Mutant::ResumeLate)) };
-    let all = || Mutant::OF_NODES.iter().chain(&Mutant::OF_RAFT);
+    let all = || Mutant::OF_NODES.iter().chain(&Mutant::OF_RAFT).chain(&Mutant::OF_GROUPS);
     assert!(all().all(|mutant| !on(*mutant)));
     assert!(!PROGRAMS.is_empty());
 }

@@ -47,7 +47,7 @@ impl Handing {
     }
 
     /// GRP-20: how many bytes more may be handed over now.
-    pub(super) const fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let waiting = if mutant::on(Mutant::MachineFlooded) { 0 } else { self.bytes };
         limits::APPLY_BYTES.saturating_sub(waiting)
     }

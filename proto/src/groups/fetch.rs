@@ -406,10 +406,10 @@ impl Fetch {
             out.push(Effect::Faulty(*culprit));
         }
         self.begin(manifest, out);
-        if let Some(target) = &mut self.target {
-            if !mutant::on(Mutant::LiarAskedAgain) {
-                (target.bad, target.alone) = (bad, true);
-            }
+        if let Some(target) = &mut self.target
+            && !mutant::on(Mutant::LiarAskedAgain)
+        {
+            (target.bad, target.alone) = (bad, true);
         }
         self.choose();
         if self.target.as_ref().is_some_and(|target| target.only.is_none()) {

@@ -10,8 +10,8 @@ use mosaik_proto::{
     Core, Digest, Outbox, PeerId,
     discovery::{Catalog, LocalEntry},
     groups::{
-        Action, Cursor, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError, Outcome,
-        Output, Status,
+        Action, Counter, Cursor, Env, Event, GroupConfig, Groups, Input, Notice, OperatorError,
+        Outcome, Output, Status,
     },
     ids::{ChannelId, GroupId, LinkId, RequestId, Side},
     links::{DownReason, Path, Paths},
@@ -449,6 +449,7 @@ impl Cluster {
                 assert_eq!(of, group());
                 self.output(at, output);
             }
+            Action::Count(Counter::Violation(_)) => panic!("nobody here breaks the rules"),
             Action::Want(_) | Action::Unwant(_) | Action::Count(_) | Action::Left => {}
         }
     }

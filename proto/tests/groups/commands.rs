@@ -43,7 +43,7 @@ fn check(cluster: &mut Cluster) {
 }
 
 #[test]
-fn commands_of_every_member_are_applied_everywhere() {
+pub(crate) fn commands_of_every_member_are_applied_everywhere() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 3);
         for round in 0..30 {
@@ -61,7 +61,7 @@ fn commands_of_every_member_are_applied_everywhere() {
 }
 
 #[test]
-fn a_lost_leader_costs_no_command() {
+pub(crate) fn a_lost_leader_costs_no_command() {
     // GRP-34: what it had and had not taken is asked of the next; nothing is applied twice.
     for seed in 0..40 {
         let mut cluster = formed(seed, 3);
@@ -87,7 +87,7 @@ fn a_lost_leader_costs_no_command() {
 }
 
 #[test]
-fn grp_36_nobody_leads_and_every_command_ends() {
+pub(crate) fn grp_36_nobody_leads_and_every_command_ends() {
     let mut cluster = formed(1, 3);
     cluster.execute(0);
     cluster.until("three voters", 5 * SECOND, Cluster::is_full);
@@ -107,7 +107,7 @@ fn grp_36_nobody_leads_and_every_command_ends() {
 }
 
 #[test]
-fn grp_22_who_may_not_vote_may_not_write() {
+pub(crate) fn grp_22_who_may_not_vote_may_not_write() {
     let mut cluster = Cluster::new(1, 3, |at| GroupConfig { can_vote: at != 2, ..config() });
     cluster.until("one leader", SECOND, Cluster::is_formed);
     let command = cluster.execute(2);
@@ -117,7 +117,7 @@ fn grp_22_who_may_not_vote_may_not_write() {
 }
 
 #[test]
-fn grp_34_ways_that_are_cut_again_and_again_lose_nothing() {
+pub(crate) fn grp_34_ways_that_are_cut_again_and_again_lose_nothing() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 3);
         cluster.execute(0);
@@ -150,7 +150,7 @@ fn grp_34_ways_that_are_cut_again_and_again_lose_nothing() {
 }
 
 #[test]
-fn grp_24_a_founder_that_leaves_at_once_leaves_its_commands() {
+pub(crate) fn grp_24_a_founder_that_leaves_at_once_leaves_its_commands() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 3);
         let leader = cluster.leader().unwrap();
@@ -177,7 +177,7 @@ fn settled(seed: u64, hosts: usize) -> Cluster {
 }
 
 #[test]
-fn s12_a_leader_that_is_none_any_more_serves_no_reads() {
+pub(crate) fn s12_a_leader_that_is_none_any_more_serves_no_reads() {
     for seed in 0..20 {
         let mut cluster = settled(seed, 3);
         let old = cluster.leader().unwrap();
@@ -199,7 +199,7 @@ fn s12_a_leader_that_is_none_any_more_serves_no_reads() {
 }
 
 #[test]
-fn s12_reads_see_everything_that_was_acknowledged_before() {
+pub(crate) fn s12_reads_see_everything_that_was_acknowledged_before() {
     for seed in 0..30 {
         let mut cluster = settled(seed, 3);
         cluster.machine_delay = (Duration::ZERO, Duration::from_millis(3));
@@ -242,7 +242,7 @@ fn s12_reads_see_everything_that_was_acknowledged_before() {
 }
 
 #[test]
-fn l3_a_command_needs_no_other_to_follow() {
+pub(crate) fn l3_a_command_needs_no_other_to_follow() {
     for seed in 0..40 {
         let mut cluster = settled(seed, 3);
         let leader = cluster.leader().unwrap();
@@ -256,7 +256,7 @@ fn l3_a_command_needs_no_other_to_follow() {
 }
 
 #[test]
-fn l10_commands_of_a_leader_that_was_cut_off_end_when_it_is_back() {
+pub(crate) fn l10_commands_of_a_leader_that_was_cut_off_end_when_it_is_back() {
     for seed in 0..20 {
         let mut cluster = settled(seed, 3);
         let old = cluster.leader().unwrap();
@@ -273,7 +273,7 @@ fn l10_commands_of_a_leader_that_was_cut_off_end_when_it_is_back() {
 }
 
 #[test]
-fn l14_a_member_that_applies_nothing_more_says_so_to_all_who_wait() {
+pub(crate) fn l14_a_member_that_applies_nothing_more_says_so_to_all_who_wait() {
     for (seed, input) in [
         (1, Input::Leave),
         (2, Input::MachineFailed { at: LogIndex(2), what: String::from("no more") }),

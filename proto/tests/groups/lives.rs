@@ -49,7 +49,7 @@ pub(crate) fn holds_all(cluster: &Cluster, commands: &[u64]) {
 }
 
 #[test]
-fn grp_21_pair_of_memory_members_one_restarts() {
+pub(crate) fn grp_21_pair_of_memory_members_one_restarts() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 2, |_| config());
         let at = (seed % 2) as usize;
@@ -62,7 +62,7 @@ fn grp_21_pair_of_memory_members_one_restarts() {
 }
 
 #[test]
-fn four_of_which_two_restart() {
+pub(crate) fn four_of_which_two_restart() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 4, |_| config());
         let gone = [(seed % 4) as usize, (seed / 4 % 3 + seed % 4 + 1) as usize % 4];
@@ -75,7 +75,7 @@ fn four_of_which_two_restart() {
 }
 
 #[test]
-fn durable_members_that_all_restart_know_everything() {
+pub(crate) fn durable_members_that_all_restart_know_everything() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
         (0..3).for_each(|at| cluster.crash(at));
@@ -86,7 +86,7 @@ fn durable_members_that_all_restart_know_everything() {
 }
 
 #[test]
-fn a_sole_durable_member_serves_at_once_after_its_restart() {
+pub(crate) fn a_sole_durable_member_serves_at_once_after_its_restart() {
     let (mut cluster, commands) = formed_alone(5);
     cluster.crash(0);
     cluster.start(0);
@@ -106,7 +106,7 @@ fn formed_alone(seed: u64) -> (Cluster, Vec<u64>) {
 }
 
 #[test]
-fn one_of_three_loses_its_store_and_is_refilled() {
+pub(crate) fn one_of_three_loses_its_store_and_is_refilled() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
         let at = (seed % 3) as usize;
@@ -121,7 +121,7 @@ fn one_of_three_loses_its_store_and_is_refilled() {
 }
 
 #[test]
-fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
+pub(crate) fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
         for at in [0, 1] {
@@ -181,7 +181,7 @@ fn grp_28_after_a_restart_of_all_nobody_is_online_before_it_has_everything() {
 
 /// Behind a snapshot the new lineage begins with one of its own.
 #[test]
-fn grp_17_recovery_of_a_compacted_log() {
+pub(crate) fn grp_17_recovery_of_a_compacted_log() {
     for seed in 0..20 {
         let small = |_| GroupConfig {
             snapshots: true,
@@ -220,7 +220,7 @@ fn grp_17_recovery_of_a_compacted_log() {
 }
 
 #[test]
-fn grp_17_recovery_is_refused_where_it_would_lose() {
+pub(crate) fn grp_17_recovery_is_refused_where_it_would_lose() {
     let (mut cluster, _) = formed(9, 3, |_| durable());
     let gone = |peers: &[usize]| peers.iter().map(|at| peer(*at)).collect::<BTreeSet<_>>();
     let request = RequestId(1);
@@ -239,7 +239,7 @@ fn grp_17_recovery_is_refused_where_it_would_lose() {
 }
 
 #[test]
-fn grp_16_a_copy_of_a_lost_lineage_goes_on() {
+pub(crate) fn grp_16_a_copy_of_a_lost_lineage_goes_on() {
     // Six in memory: five vote. All five voters restart at once; the sixth has everything.
     for seed in 0..20 {
         let mut cluster = Cluster::new(seed, 6, |_| config());
@@ -265,7 +265,7 @@ fn grp_16_a_copy_of_a_lost_lineage_goes_on() {
 }
 
 #[test]
-fn grp_18_a_rolled_back_store_is_noticed() {
+pub(crate) fn grp_18_a_rolled_back_store_is_noticed() {
     for seed in 0..20 {
         let (mut cluster, mut commands) = formed(seed, 3, |_| durable());
         let copy = cluster.hosts[0].disk.copy();
@@ -291,7 +291,7 @@ fn grp_18_a_rolled_back_store_is_noticed() {
 }
 
 #[test]
-fn grp_24_leaving_leaders_stop_nobody_for_long() {
+pub(crate) fn grp_24_leaving_leaders_stop_nobody_for_long() {
     for seed in 0..30 {
         let durable = seed % 2 == 1;
         let (mut cluster, _) = formed(seed, 3, |_| GroupConfig { durable, ..config() });
@@ -309,7 +309,7 @@ fn grp_24_leaving_leaders_stop_nobody_for_long() {
 }
 
 #[test]
-fn grp_22_observers_copy_and_never_lead() {
+pub(crate) fn grp_22_observers_copy_and_never_lead() {
     for seed in 0..20 {
         let observer = |at| GroupConfig { can_vote: at > 0, ..config() };
         let (mut cluster, commands) = formed(seed, 3, observer);
@@ -322,7 +322,7 @@ fn grp_22_observers_copy_and_never_lead() {
 }
 
 #[test]
-fn grp_23_an_observer_becomes_a_voter_and_back() {
+pub(crate) fn grp_23_an_observer_becomes_a_voter_and_back() {
     let (mut cluster, commands) = formed(4, 4, |at| GroupConfig { can_vote: at > 0, ..config() });
     cluster.hosts[0].config.can_vote = true;
     cluster.input(0, Input::CanVote(true));
@@ -334,7 +334,7 @@ fn grp_23_an_observer_becomes_a_voter_and_back() {
 }
 
 #[test]
-fn grp_25_the_lead_is_handed_over() {
+pub(crate) fn grp_25_the_lead_is_handed_over() {
     for seed in 0..30 {
         let (mut cluster, _) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();
@@ -351,7 +351,7 @@ fn grp_25_the_lead_is_handed_over() {
 }
 
 #[test]
-fn grp_26_a_failed_machine_hands_over() {
+pub(crate) fn grp_26_a_failed_machine_hands_over() {
     for seed in 0..10 {
         let (mut cluster, _) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();
@@ -367,7 +367,7 @@ fn grp_26_a_failed_machine_hands_over() {
 }
 
 #[test]
-fn first_command_with_two_learners_one_crashes() {
+pub(crate) fn first_command_with_two_learners_one_crashes() {
     for seed in 0..60 {
         let mut cluster = Cluster::new(seed, 3, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -385,7 +385,7 @@ fn first_command_with_two_learners_one_crashes() {
 }
 
 #[test]
-fn promoted_learner_cut_off_leaves_unaware() {
+pub(crate) fn promoted_learner_cut_off_leaves_unaware() {
     for seed in 0..60 {
         let mut cluster = Cluster::new(seed, 3, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -403,7 +403,7 @@ fn promoted_learner_cut_off_leaves_unaware() {
 }
 
 #[test]
-fn half_cut_off_but_alive_must_not_elect() {
+pub(crate) fn half_cut_off_but_alive_must_not_elect() {
     for seed in 0..20 {
         let (mut cluster, _) = formed(seed, 4, |_| config());
         cluster.partition(&[0, 1]);
@@ -415,7 +415,7 @@ fn half_cut_off_but_alive_must_not_elect() {
 }
 
 #[test]
-fn grp_29_the_store_of_another_peer_is_left_alone() {
+pub(crate) fn grp_29_the_store_of_another_peer_is_left_alone() {
     let (mut cluster, commands) = formed(3, 2, |_| durable());
     cluster.crash(0);
     cluster.crash(1);

@@ -1,6 +1,6 @@
 //! A machine that keeps every command that it applied, and can be frozen.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use mosaik_proto::{
@@ -76,6 +76,8 @@ pub(crate) struct Machine {
     pub(crate) installed: usize,
     /// Commands that it applies otherwise than others do: a bug.
     pub(crate) strays: bool,
+    /// What everything takes longer.
+    pub(crate) slow: Duration,
 }
 
 impl Machine {
@@ -90,7 +92,7 @@ impl Machine {
 
     /// The machine of a host's next life.
     pub(crate) fn reborn(&self) -> Self {
-        Self { padding: self.padding, ..Self::default() }
+        Self { padding: self.padding, slow: self.slow, ..Self::default() }
     }
 
     /// Commands that it was handed, whether it applied them yet or not.
@@ -107,6 +109,7 @@ impl Machine {
     }
 
     fn job(&mut self, at: Instant, job: Job) {
+        let at = at + self.slow;
         let after = self.jobs.back().map_or(at, |(last, _)| *last);
         self.jobs.push_back((at.max(after), job));
     }

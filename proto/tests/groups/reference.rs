@@ -53,7 +53,7 @@ fn lost(cluster: &Cluster) -> Vec<u64> {
 }
 
 #[test]
-fn s01_rivals_of_equal_length_do_not_merge() {
+pub(crate) fn s01_rivals_of_equal_length_do_not_merge() {
     for seed in 0..20 {
         let (mut cluster, commands) = rivals(seed, &[1, 1]);
         cluster.heal();
@@ -66,7 +66,7 @@ fn s01_rivals_of_equal_length_do_not_merge() {
 }
 
 #[test]
-fn s02_rivals_of_different_length_keep_no_false_prefix() {
+pub(crate) fn s02_rivals_of_different_length_keep_no_false_prefix() {
     for seed in 0..20 {
         let (mut cluster, commands) = rivals(seed, &[3, 1, 0]);
         cluster.heal();
@@ -79,7 +79,7 @@ fn s02_rivals_of_different_length_keep_no_false_prefix() {
 }
 
 #[test]
-fn s03_the_minority_does_not_override_the_majority() {
+pub(crate) fn s03_the_minority_does_not_override_the_majority() {
     for seed in 0..10 {
         let (mut cluster, mut kept) = formed(seed, 5, |_| config());
         let leader = cluster.leader().unwrap();
@@ -100,7 +100,7 @@ fn s03_the_minority_does_not_override_the_majority() {
 }
 
 #[test]
-fn s04_a_leader_that_is_cut_off_acknowledges_nothing() {
+pub(crate) fn s04_a_leader_that_is_cut_off_acknowledges_nothing() {
     for seed in 0..10 {
         let (mut cluster, mut kept) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();
@@ -126,7 +126,7 @@ fn s04_a_leader_that_is_cut_off_acknowledges_nothing() {
 }
 
 #[test]
-fn s05_no_quorum_shrinks_after_an_election() {
+pub(crate) fn s05_no_quorum_shrinks_after_an_election() {
     for seed in 0..10 {
         let (mut cluster, mut kept) = formed(seed, 5, |_| config());
         let first = cluster.leader().unwrap();
@@ -155,7 +155,7 @@ fn s05_no_quorum_shrinks_after_an_election() {
 }
 
 #[test]
-fn s06_those_who_commit_are_those_who_elect() {
+pub(crate) fn s06_those_who_commit_are_those_who_elect() {
     for seed in 0..10 {
         let mut cluster = Cluster::new(seed, 9, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -188,7 +188,7 @@ fn s06_those_who_commit_are_those_who_elect() {
 }
 
 #[test]
-fn s07_who_forgot_its_vote_has_none() {
+pub(crate) fn s07_who_forgot_its_vote_has_none() {
     // B helps C into office and restarts without memory; then A hears nobody but B. The invariants say
     // that no term has two leaders.
     for seed in 0..30 {
@@ -212,7 +212,7 @@ fn s07_who_forgot_its_vote_has_none() {
 }
 
 #[test]
-fn s09_what_is_cut_off_was_never_applied() {
+pub(crate) fn s09_what_is_cut_off_was_never_applied() {
     for seed in 0..10 {
         let (mut cluster, mut kept) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();
@@ -236,7 +236,7 @@ fn s09_what_is_cut_off_was_never_applied() {
 }
 
 #[test]
-fn s18_two_ways_to_one_state_give_one_snapshot() {
+pub(crate) fn s18_two_ways_to_one_state_give_one_snapshot() {
     // One member replays the log, another begins with a snapshot: what both freeze is the same, which
     // digests compare; one that differed would be fenced.
     for seed in 0..5 {
@@ -256,7 +256,7 @@ fn s18_two_ways_to_one_state_give_one_snapshot() {
 }
 
 #[test]
-fn l01_a_joiner_catches_up_under_steady_writes() {
+pub(crate) fn l01_a_joiner_catches_up_under_steady_writes() {
     for seed in 0..5 {
         let mut cluster = Cluster::new(seed, 4, |_| config());
         cluster.crash(3);
@@ -277,7 +277,7 @@ fn l01_a_joiner_catches_up_under_steady_writes() {
 }
 
 #[test]
-fn l02_voters_that_reconnect_do_not_wait_for_each_other() {
+pub(crate) fn l02_voters_that_reconnect_do_not_wait_for_each_other() {
     for seed in 0..20 {
         let (mut cluster, mut kept) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();
@@ -292,7 +292,7 @@ fn l02_voters_that_reconnect_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn l06_links_that_come_and_go_leave_one_bond_each() {
+pub(crate) fn l06_links_that_come_and_go_leave_one_bond_each() {
     for seed in 0..10 {
         let (mut cluster, kept) = formed(seed, 3, |_| config());
         for round in 0..40 {
@@ -310,7 +310,7 @@ fn l06_links_that_come_and_go_leave_one_bond_each() {
 }
 
 #[test]
-fn l09_who_lost_only_the_leader_does_not_depose_it() {
+pub(crate) fn l09_who_lost_only_the_leader_does_not_depose_it() {
     for seed in 0..10 {
         let (mut cluster, _) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();
@@ -327,7 +327,7 @@ fn l09_who_lost_only_the_leader_does_not_depose_it() {
 }
 
 #[test]
-fn l12_readers_without_a_writer_are_offline() {
+pub(crate) fn l12_readers_without_a_writer_are_offline() {
     for seed in 0..10 {
         let observer = |at: usize| GroupConfig { can_vote: at != 2, ..config() };
         let (mut cluster, kept) = formed(seed, 3, observer);
@@ -341,7 +341,7 @@ fn l12_readers_without_a_writer_are_offline() {
 }
 
 #[test]
-fn l08_large_commands_that_cross_do_not_wait_for_each_other() {
+pub(crate) fn l08_large_commands_that_cross_do_not_wait_for_each_other() {
     for seed in 0..5 {
         let (mut cluster, _) = formed(seed, 3, |_| config());
         let leader = cluster.leader().unwrap();

@@ -37,7 +37,7 @@ fn commit(cluster: &mut Cluster, at: usize) -> u64 {
 }
 
 #[test]
-fn grp_12_two_provisional_lineages_meet_both_growing() {
+pub(crate) fn grp_12_two_provisional_lineages_meet_both_growing() {
     for seed in 0..30 {
         let mut cluster = lonely(seed, 2, |_| config());
         let mut commands = Vec::new();
@@ -55,7 +55,7 @@ fn grp_12_two_provisional_lineages_meet_both_growing() {
 }
 
 #[test]
-fn provisional_with_commands_meets_established() {
+pub(crate) fn provisional_with_commands_meets_established() {
     for seed in 0..30 {
         let mut cluster = Cluster::apart(seed, 3, |_| config());
         cluster.join(&[0, 1]);
@@ -75,7 +75,7 @@ fn provisional_with_commands_meets_established() {
 }
 
 #[test]
-fn grp_14_two_established_conflict_and_both_serve() {
+pub(crate) fn grp_14_two_established_conflict_and_both_serve() {
     for seed in 0..30 {
         let mut cluster = lonely(seed, 2, |_| GroupConfig { durable: true, ..config() });
         let mine: Vec<_> = (0..2).map(|at| commit(&mut cluster, at)).collect();
@@ -101,7 +101,7 @@ fn grp_14_two_established_conflict_and_both_serve() {
 }
 
 #[test]
-fn v1a_the_rank_counts_what_is_not_committed() {
+pub(crate) fn v1a_the_rank_counts_what_is_not_committed() {
     // A founds, B learns. The command and the change to {A, B} are appended, not committed; B restarts
     // apart and founds. A's lineage listed a second voter: it must not yield.
     for seed in 0..30 {
@@ -127,7 +127,7 @@ fn v1a_the_rank_counts_what_is_not_committed() {
 }
 
 #[test]
-fn v1b_command_in_flight_when_rivals_meet() {
+pub(crate) fn v1b_command_in_flight_when_rivals_meet() {
     for seed in 0..100 {
         let mut cluster = lonely(seed, 3, |_| config());
         cluster.join(&[0, 1]);
@@ -146,7 +146,7 @@ fn v1b_command_in_flight_when_rivals_meet() {
 }
 
 #[test]
-fn v2b_chain_of_three_lineages_voter_away() {
+pub(crate) fn v2b_chain_of_three_lineages_voter_away() {
     for seed in 0..30 {
         let mut cluster = lonely(seed, 4, |_| config());
         cluster.join(&[0, 1]);
@@ -163,7 +163,7 @@ fn v2b_chain_of_three_lineages_voter_away() {
 }
 
 #[test]
-fn v3_founder_dies_inside_first_change() {
+pub(crate) fn v3_founder_dies_inside_first_change() {
     for (seed, hosts) in (0..30).flat_map(|seed| [(seed, 2), (seed, 3), (seed, 4)]) {
         let mut cluster = Cluster::new(seed, hosts, |_| config());
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -179,7 +179,7 @@ fn v3_founder_dies_inside_first_change() {
 }
 
 #[test]
-fn v4_empty_group_founder_never_returns() {
+pub(crate) fn v4_empty_group_founder_never_returns() {
     for seed in 0..30 {
         let mut cluster = Cluster::new(seed, 3, |_| GroupConfig { durable: true, ..config() });
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -196,7 +196,7 @@ fn v4_empty_group_founder_never_returns() {
 }
 
 #[test]
-fn founders_three_with_two_present_refuses() {
+pub(crate) fn founders_three_with_two_present_refuses() {
     let founders = Founders::Count(3);
     let mut cluster =
         Cluster::apart(3, 3, |_| GroupConfig { founders: founders.clone(), ..config() });
@@ -220,7 +220,7 @@ fn founders_three_with_two_present_refuses() {
 }
 
 #[test]
-fn grp_12_a_history_that_was_handed_on_does_not_yield() {
+pub(crate) fn grp_12_a_history_that_was_handed_on_does_not_yield() {
     // Simulator, seed 902: a sole voter in memory leaves and hands on, {0} to {1}; what it acknowledged
     // is in force on, whoever is met then.
     let mut handed_on = 0;

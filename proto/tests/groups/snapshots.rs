@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mosaik_proto::groups::{Blocked, GroupConfig, Notice};
+use mosaik_proto::{
+    groups::{Blocked, GroupConfig, Input, Notice},
+    ids::RequestId,
+};
 
 use crate::cluster::{Cluster, config, peer};
 
@@ -73,7 +76,7 @@ fn catches_up(cluster: &mut Cluster) {
 }
 
 #[test]
-fn grp_41_s14_what_is_compacted_survives_a_restart() {
+pub(crate) fn grp_41_s14_what_is_compacted_survives_a_restart() {
     for seed in 0..10 {
         let mut cluster = formed(seed, 3, &[], |_| durable());
         compacted(&mut cluster, 120);
@@ -92,7 +95,7 @@ fn grp_41_s14_what_is_compacted_survives_a_restart() {
 }
 
 #[test]
-fn grp_43_a_newcomer_gets_what_the_log_does_not_hold_any_more() {
+pub(crate) fn grp_43_a_newcomer_gets_what_the_log_does_not_hold_any_more() {
     for (seed, of) in (0..20).map(|seed| (seed, if seed % 2 == 0 { small } else { durable })) {
         let mut cluster = formed(seed, 4, &[3], |_| of());
         compacted(&mut cluster, 100);
@@ -112,7 +115,7 @@ fn grp_43_a_newcomer_gets_what_the_log_does_not_hold_any_more() {
 }
 
 #[test]
-fn l4_a_source_that_dies_in_the_middle_is_replaced() {
+pub(crate) fn l4_a_source_that_dies_in_the_middle_is_replaced() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 5, &[4], |_| small());
         cluster.hosts.iter_mut().for_each(|host| host.machine.padding = 1_500_000);
@@ -134,7 +137,7 @@ fn l4_a_source_that_dies_in_the_middle_is_replaced() {
 
 /// L11: the leader dies while the only other survivor lacks most of the log. It votes, and catches up.
 #[test]
-fn l11_who_fetches_still_votes() {
+pub(crate) fn l11_who_fetches_still_votes() {
     for seed in 0..10 {
         let mut cluster = formed(seed, 3, &[], |_| durable());
         let leader = cluster.leader().unwrap();
@@ -154,7 +157,7 @@ fn l11_who_fetches_still_votes() {
 }
 
 #[test]
-fn grp_45_a_member_that_serves_wrong_bytes_is_not_believed() {
+pub(crate) fn grp_45_a_member_that_serves_wrong_bytes_is_not_believed() {
     for seed in 0..10 {
         let mut cluster = formed(seed, 4, &[3], |_| small());
         cluster.hosts.iter_mut().for_each(|host| host.machine.padding = 1_200_000);
@@ -169,7 +172,7 @@ fn grp_45_a_member_that_serves_wrong_bytes_is_not_believed() {
 
 /// S13: members with a short history of their own meet a long one whose beginning is gone.
 #[test]
-fn s13_a_short_history_gives_way_to_a_compacted_one() {
+pub(crate) fn s13_a_short_history_gives_way_to_a_compacted_one() {
     for seed in 0..10 {
         let mut cluster = Cluster::apart(seed, 5, |_| small());
         cluster.join(&[0, 1, 2]);
@@ -190,7 +193,7 @@ fn s13_a_short_history_gives_way_to_a_compacted_one() {
 
 /// S11, S15: what a snapshot covers is not applied again when its client asks again.
 #[test]
-fn s15_sessions_are_part_of_snapshots() {
+pub(crate) fn s15_sessions_are_part_of_snapshots() {
     for seed in 0..10 {
         let mut cluster = formed(seed, 3, &[], |_| durable());
         let leader = cluster.leader().unwrap();
@@ -232,7 +235,7 @@ fn is_fenced(cluster: &Cluster, at: usize) -> bool {
 }
 
 #[test]
-fn grp_48_a_follower_that_went_astray_is_fenced() {
+pub(crate) fn grp_48_a_follower_that_went_astray_is_fenced() {
     for seed in 0..4 {
         let mut cluster = formed(seed, 3, &[], |_| small());
         let leader = cluster.leader().unwrap();
@@ -250,7 +253,7 @@ fn grp_48_a_follower_that_went_astray_is_fenced() {
 }
 
 #[test]
-fn grp_48_a_leader_that_went_astray_is_fenced_and_hands_over() {
+pub(crate) fn grp_48_a_leader_that_went_astray_is_fenced_and_hands_over() {
     for seed in 0..4 {
         let mut cluster = formed(seed, 3, &[], |_| small());
         let leader = cluster.leader().unwrap();
@@ -267,7 +270,7 @@ fn grp_48_a_leader_that_went_astray_is_fenced_and_hands_over() {
 }
 
 #[test]
-fn grp_48_equal_states_are_left_alone() {
+pub(crate) fn grp_48_equal_states_are_left_alone() {
     let mut cluster = formed(1, 3, &[], |_| small());
     let leader = cluster.leader().unwrap();
     many(&mut cluster, leader);
@@ -276,7 +279,7 @@ fn grp_48_equal_states_are_left_alone() {
 
 /// GRP-49: without snapshots the log stays whole, and newcomers get it.
 #[test]
-fn grp_49_a_log_that_cannot_be_compacted_is_replayed() {
+pub(crate) fn grp_49_a_log_that_cannot_be_compacted_is_replayed() {
     let mut cluster = formed(3, 4, &[3], |_| GroupConfig { snapshots: false, ..small() });
     let leader = cluster.leader().unwrap();
     write(&mut cluster, leader, 200);
@@ -284,4 +287,29 @@ fn grp_49_a_log_that_cannot_be_compacted_is_replayed() {
     catches_up(&mut cluster);
     assert!(cluster.hosts.iter().all(|host| host.machine.frozen.is_none()));
     assert_eq!(cluster.hosts[3].machine.installed, 0);
+}
+
+/// GRP-47: a snapshot is being installed when another leader sends what it covers as entries.
+#[test]
+pub(crate) fn grp_47_nothing_is_handed_over_while_a_snapshot_is_installed() {
+    for seed in 0..10 {
+        let tail = |at| if at == 1 { 1_000_000 } else { 600 };
+        let member = |at| GroupConfig { log_tail: tail(at), ..small() };
+        let mut cluster = formed(seed, 3, &[], member);
+        let leader = cluster.leader().unwrap();
+        let (request, to) = (RequestId(1), Some(peer(0)));
+        cluster.input(leader, Input::Transfer { request, to });
+        cluster.until("the first leads", 5 * SECOND, |c| c.hosts[0].leads());
+        cluster.partition(&[2]);
+        write(&mut cluster, 0, 100);
+        cluster.hosts[2].machine.slow = 20 * SECOND;
+        cluster.heal();
+        cluster.until("it fetches", 5 * SECOND, |c| c.hosts[2].machine.fetched.is_some());
+        cluster.run(Duration::from_millis(200));
+        cluster.crash(0);
+        cluster.until("the second leads", 10 * SECOND, |c| c.hosts[1].leads());
+        write(&mut cluster, 1, 10);
+        cluster.until("they agree", 60 * SECOND, |c| c.is_even() && has_all(c));
+        assert_eq!(cluster.hosts[2].machine.installed, 1);
+    }
 }

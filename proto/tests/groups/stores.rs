@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// GRP-18: boot numbers detect a store that was rolled back once it meets somebody who saw the later
 /// start; a vote that it gives before is a documented loss. It is never taken for what it was again.
 #[test]
-fn v8_rolled_back_seat_votes_again() {
+pub(crate) fn v8_rolled_back_seat_votes_again() {
     for seed in 0..20 {
         let (mut cluster, _) = formed(seed, 3, |_| durable());
         let copy = cluster.hosts[0].disk.copy();
@@ -43,7 +43,7 @@ fn v8_rolled_back_seat_votes_again() {
 
 /// A copy of a store that is in use is not told from it: the next start has a higher number.
 #[test]
-fn v8b_copy_of_running_store() {
+pub(crate) fn v8b_copy_of_running_store() {
     let (mut cluster, commands) = formed(3, 3, |_| durable());
     let copy = cluster.hosts[0].disk.copy();
     cluster.crash(0);
@@ -56,7 +56,7 @@ fn v8b_copy_of_running_store() {
 
 /// GRP-19: a store that fails under way is never adopted again: a new one under another seat.
 #[test]
-fn grp_19_a_store_that_fails_is_begun_anew() {
+pub(crate) fn grp_19_a_store_that_fails_is_begun_anew() {
     for seed in 0..20 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
         let at = (seed % 3) as usize;
@@ -72,7 +72,7 @@ fn grp_19_a_store_that_fails_is_begun_anew() {
 
 /// GRP-19: in memory, too, who begins anew is somebody else.
 #[test]
-fn grp_19_a_member_that_joins_again_has_another_seat() {
+pub(crate) fn grp_19_a_member_that_joins_again_has_another_seat() {
     let (mut cluster, commands) = formed(1, 3, |_| config());
     let seat = cluster.hosts[1].status().seat.unwrap();
     cluster.input(1, Input::Leave);
@@ -86,7 +86,7 @@ fn grp_19_a_member_that_joins_again_has_another_seat() {
 
 /// A founder's last words arrive behind its next life: they are of another seat and lineage.
 #[test]
-fn late_append_of_dead_founder_adopted_after_its_restart() {
+pub(crate) fn late_append_of_dead_founder_adopted_after_its_restart() {
     for seed in 0..60 {
         let mut cluster = Cluster::new(seed, 3, |_| config());
         cluster.delay = (Duration::from_micros(200), Duration::from_millis(40));
@@ -107,7 +107,7 @@ fn late_append_of_dead_founder_adopted_after_its_restart() {
 
 /// V7: a lineage that has ended is named late: nobody goes back to it.
 #[test]
-fn v7_late_rank_of_ended_lineage() {
+pub(crate) fn v7_late_rank_of_ended_lineage() {
     for seed in 0..40 {
         let mut cluster = Cluster::apart(seed, 3, |_| config());
         cluster.until("everybody leads alone", 10 * SECOND, |cluster| {
@@ -129,7 +129,7 @@ fn v7_late_rank_of_ended_lineage() {
 
 /// What was not durable when the sole voter died was acknowledged to nobody.
 #[test]
-fn sole_durable_voter_crashes_between_persist_and_send_of_first_change() {
+pub(crate) fn sole_durable_voter_crashes_between_persist_and_send_of_first_change() {
     for seed in 0..100 {
         let mut cluster = Cluster::new(seed, 3, |_| GroupConfig { ..durable() });
         cluster.until("a leader", SECOND, Cluster::is_formed);
@@ -158,7 +158,7 @@ fn sole_durable_voter_crashes_between_persist_and_send_of_first_change() {
 /// GRP-17: who is left of the old voters follows the lineage that was made from theirs; it is made by
 /// the one who has most.
 #[test]
-fn grp_17_survivors_follow_the_one_who_recovered() {
+pub(crate) fn grp_17_survivors_follow_the_one_who_recovered() {
     for seed in 0..20 {
         let (mut cluster, mut commands) = formed(seed, 5, |_| durable());
         // The fourth misses a command that the others commit.
@@ -192,7 +192,7 @@ fn grp_17_survivors_follow_the_one_who_recovered() {
 
 /// GRP-20: what a slow machine has not applied waits in the log.
 #[test]
-fn grp_20_a_slow_machine_is_not_flooded() {
+pub(crate) fn grp_20_a_slow_machine_is_not_flooded() {
     let (mut cluster, _) = formed(6, 3, |_| config());
     cluster.machine_delay = (60 * SECOND, 60 * SECOND);
     let leader = cluster.leader().unwrap();

@@ -12,7 +12,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn grp_27_positions_are_published_seldom_and_the_rest_at_once() {
+pub(crate) fn grp_27_positions_are_published_seldom_and_the_rest_at_once() {
     let (mut cluster, _) = formed(2, 3, |_| config());
     let leader = cluster.leader().unwrap();
     cluster.run(2 * SECOND);
@@ -42,7 +42,7 @@ fn grp_27_positions_are_published_seldom_and_the_rest_at_once() {
 }
 
 #[test]
-fn grp_28_a_member_says_why_it_is_not_online() {
+pub(crate) fn grp_28_a_member_says_why_it_is_not_online() {
     let mut cluster = Cluster::apart(5, 3, |at| mosaik_proto::groups::GroupConfig {
         durable: at == 0,
         ..config()

@@ -174,57 +174,48 @@ fn calm(cluster: &mut Cluster, plan: Plan, seed: u64) {
     }
 }
 
+/// A kind of walk.
+pub(crate) struct Walk {
+    pub(crate) name: &'static str,
+    plan: Plan,
+    steps: usize,
+}
+
+impl Walk {
+    pub(crate) fn run(&self, seed: u64) {
+        walk(seed, self.plan, self.steps);
+    }
+}
+
+macro_rules! walks {
+    ($($name:ident: $steps:literal, $plan:expr;)*) => {
+        /// Every kind.
+        #[allow(dead_code, reason = "only mutants need all of them")]
+        pub(crate) const WALKS: &[Walk] =
+            &[$(Walk { name: stringify!($name), plan: $plan, steps: $steps }),*];
+
+        $(#[test]
+        fn $name() {
+            seeds().for_each(|seed| walk(seed, $plan, $steps));
+        })*
+    };
+}
+
+walks! {
+    three_with_stores_crash_at_will: 60, Plan { durable: true, crashes: true, ..PLAN };
+    five_with_stores_crash_at_will: 60, Plan { hosts: 5, durable: true, crashes: true, ..PLAN };
+    three_with_stores_lose_one: 60, Plan { durable: true, wipes: true, ..PLAN };
+    three_in_memory_one_at_a_time: 60, PLAN;
+    six_in_memory_one_at_a_time: 60, Plan { hosts: 6, ..PLAN };
+    three_in_memory_come_and_go: 80, Plan { churn: true, ..PLAN };
+    three_in_memory_begin_apart: 60, Plan { formed: false, ..PLAN };
+    four_in_memory_begin_apart: 60, Plan { hosts: 4, formed: false, ..PLAN };
+    three_with_stores_begin_apart: 60,
+        Plan { durable: true, crashes: true, formed: false, ..PLAN };
+}
+
 fn seeds() -> Range<u64> {
     let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let count = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
     first.map_or(0..count, |first| first..first + 1)
-}
-
-#[test]
-fn three_with_stores_crash_at_will() {
-    let plan = Plan { durable: true, crashes: true, ..PLAN };
-    seeds().for_each(|seed| walk(seed, plan, 60));
-}
-
-#[test]
-fn five_with_stores_crash_at_will() {
-    let plan = Plan { hosts: 5, durable: true, crashes: true, ..PLAN };
-    seeds().for_each(|seed| walk(seed, plan, 60));
-}
-
-#[test]
-fn three_with_stores_lose_one() {
-    let plan = Plan { durable: true, wipes: true, ..PLAN };
-    seeds().for_each(|seed| walk(seed, plan, 60));
-}
-
-#[test]
-fn three_in_memory_one_at_a_time() {
-    seeds().for_each(|seed| walk(seed, PLAN, 60));
-}
-
-#[test]
-fn six_in_memory_one_at_a_time() {
-    seeds().for_each(|seed| walk(seed, Plan { hosts: 6, ..PLAN }, 60));
-}
-
-#[test]
-fn three_in_memory_come_and_go() {
-    seeds().for_each(|seed| walk(seed, Plan { churn: true, ..PLAN }, 80));
-}
-
-#[test]
-fn three_in_memory_begin_apart() {
-    seeds().for_each(|seed| walk(seed, Plan { formed: false, ..PLAN }, 60));
-}
-
-#[test]
-fn four_in_memory_begin_apart() {
-    seeds().for_each(|seed| walk(seed, Plan { hosts: 4, formed: false, ..PLAN }, 60));
-}
-
-#[test]
-fn three_with_stores_begin_apart() {
-    let plan = Plan { durable: true, crashes: true, formed: false, ..PLAN };
-    seeds().for_each(|seed| walk(seed, plan, 60));
 }

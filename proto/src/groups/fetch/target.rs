@@ -13,6 +13,7 @@ use crate::{
     groups::{Output, frames::Manifest, head},
     ids::PeerId,
     limits,
+    mutant::{self, Mutant},
     raft::LogIndex,
 };
 
@@ -105,7 +106,7 @@ impl Target {
         }
         // One slow member must not hold up the others.
         let waited_for = self.delivered < self.next && self.hedged != Some(self.delivered);
-        if idle && waited_for {
+        if idle && waited_for && !mutant::on(Mutant::ChunksNotAskedAgain) {
             self.hedged = Some(self.delivered);
             return self.hedged;
         }
