@@ -23,12 +23,12 @@ pub mod order;
 pub mod presence;
 pub mod versions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mosaik_proto::{
     PeerId,
-    discovery::Change as CatalogChange,
-    groups::Counter as GroupCounter,
+    discovery::{Change as CatalogChange, Tombstone},
+    groups::{Counter as GroupCounter, Output},
     ids::{ConsumerId, SubscriptionId},
     links::Counter as LinkCounter,
     node::{Action, Event},
@@ -67,6 +67,8 @@ pub struct Checkers {
     pub groups: groups::Groups,
     /// Queues.
     pub bounds: bounds::Bounds,
+    /// Farewells that wait until the groups of their process have been left.
+    farewells: BTreeMap<Process, Tombstone>,
     refused: u64,
     /// Subscriptions that follow a host which lies.
     strange: BTreeSet<Place>,
@@ -97,10 +99,27 @@ impl Checkers {
                 let place = Place { process, consumer: *consumer, subscription: *subscription };
                 self.credit.consumed(place, *items, *bytes);
             }
+            Event::Shutdown(tombstone) => self.shutdown(process, tombstone),
             _ => {}
         }
         self.groups.event(process, event);
         self.bounds.event(process, event)
+    }
+
+    /// A process is asked to end. Its farewell is said once its groups have been left (NODE-02): who
+    /// takes it for dead before that may see it again.
+    pub(crate) fn shutdown(&mut self, process: Process, tombstone: &Tombstone) {
+        self.farewells.insert(process, tombstone.clone());
+        self.say_farewell(process);
+    }
+
+    fn say_farewell(&mut self, process: Process) {
+        if self.groups.has_part(process) {
+            return;
+        }
+        if let Some(tombstone) = self.farewells.remove(&process) {
+            self.versions.departed(tombstone.peer(), tombstone.version());
+        }
     }
 
     /// Looks at an action of a process.
@@ -141,7 +160,12 @@ impl Checkers {
             Action::CountGroups(GroupCounter::Violation(_)) if !self.hostile => {
                 return Err(format!("{process:?} takes an honest member for one that lies"));
             }
-            Action::Group { .. } => self.groups.action(now, process, action)?,
+            Action::Group { output, .. } => {
+                self.groups.action(now, process, action)?;
+                if matches!(output, Output::Closed) {
+                    self.say_farewell(process);
+                }
+            }
             _ => {}
         }
         self.bounds.action(process, action)
@@ -178,6 +202,7 @@ impl Checkers {
         self.bounds.ended(process);
         self.presence.ended(process);
         self.groups.ended(process);
+        self.farewells.remove(&process);
     }
 
     fn stream(&mut self, process: Process, change: &Change) -> Result<(), String> {

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use mosaik_proto::{
-    PeerId,
+    Digest, PeerId,
     crypto::SecretKey,
-    discovery::{LocalEntry, PeerEntryVersion},
+    discovery::{Change, LocalEntry, PeerEntryVersion},
+    groups::{GroupConfig, Input, Output},
     ids::{ChannelId, ConsumerId, ProducerId, StreamId, SubscriptionId},
     limits,
     node::{Action, Event},
@@ -18,7 +19,7 @@ use mosaik_proto::{
 use mosaik_sim::{
     HostId,
     checkers::{
-        Place,
+        Checkers, Place,
         bounds::Bounds,
         catalog::{self, View},
         credit::Credit,
@@ -31,7 +32,7 @@ use mosaik_sim::{
         versions::Versions,
     },
     net::Process,
-    scenario::network,
+    scenario::{groups::group, network},
 };
 
 const PROCESS: Process = Process { host: HostId(1), boot: 1 };
@@ -185,6 +186,33 @@ fn versions_refuse_forgeries_regress_and_revival() {
     assert!(versions.seen(PROCESS, &new).is_ok(), "the farewell may not have come yet");
     versions.gone(PROCESS, new.id());
     assert!(versions.seen(PROCESS, &new).is_err(), "revived");
+}
+
+#[test]
+fn a_farewell_is_said_when_groups_were_left() {
+    // Simulator, seeds 39, 370, 1378: taken for dead between `Shutdown` and the farewell, and met again.
+    let mut checkers = Checkers::default();
+    let mut entry = LocalEntry::new(network(), SecretKey::from_bytes(&[5; 32]), UnixMillis(1_000));
+    let (peer, now) = (entry.signed().id(), Instant::ZERO);
+    let witness = Process { host: HostId(2), boot: 1 };
+    let config = Box::new(GroupConfig::new(group(), Digest::hash(b"a secret")));
+    let input = |input| Event::Group { group: group(), input };
+    let seen = entry.signed().clone();
+    checkers.event(PROCESS, &Event::LocalEntry(seen.clone())).unwrap();
+    checkers.event(PROCESS, &input(Input::Join(config))).unwrap();
+    let tombstone = entry.depart(UnixMillis(2_000));
+    checkers.event(PROCESS, &Event::Shutdown(tombstone)).unwrap();
+    let sees = || Change::Entry { entry: seen.clone(), since: now, news: None };
+    let mut witnesses = |change| checkers.action(now, witness, &Action::Catalog(change));
+    witnesses(sees()).unwrap();
+    witnesses(Change::Gone { peer, departed: true }).unwrap();
+    witnesses(sees()).expect("it is leaving its groups, and said nothing yet");
+    let closed = Action::Group { group: group(), output: Output::Closed };
+    checkers.action(now, PROCESS, &closed).unwrap();
+    let mut witnesses = |change| checkers.action(now, witness, &Action::Catalog(change));
+    witnesses(sees()).expect("the farewell may not have come yet");
+    witnesses(Change::Gone { peer, departed: true }).unwrap();
+    assert!(witnesses(sees()).is_err(), "revived");
 }
 
 #[test]

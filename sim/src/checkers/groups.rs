@@ -320,6 +320,11 @@ impl Groups {
         self.lineages.has_disk(lineage)
     }
 
+    /// True if a process takes part in a group.
+    pub(crate) fn has_part(&self, process: Process) -> bool {
+        self.members.keys().any(|(of, _)| *of == process)
+    }
+
     /// A process has ended.
     pub(crate) fn ended(&mut self, process: Process) {
         self.members.retain(|(of, _), _| *of != process);

@@ -25,14 +25,14 @@ impl Tap for Recorder {
             if let Event::LocalEntry(entry) = event {
                 state.trace.bytes(entry.digest().as_bytes());
             }
-            if let Event::Shutdown(tombstone) = event {
-                let peer = tombstone.peer();
-                state.checkers.versions.departed(peer, tombstone.version());
-            }
             let checked = match event {
                 event if state.options.stamped => state.checkers.event(self.process, event),
                 Event::LocalEntry(entry) => {
                     state.checkers.versions.signed(entry);
+                    Ok(())
+                }
+                Event::Shutdown(tombstone) => {
+                    state.checkers.shutdown(self.process, tombstone);
                     Ok(())
                 }
                 event => state.checkers.bounds.event(self.process, event),

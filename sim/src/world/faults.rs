@@ -149,14 +149,13 @@ impl World {
 
     fn shutdown(&mut self, host: HostId) {
         let this = &mut self.hosts[host.0];
-        let (process, peer) = (this.process(), this.peer);
+        let process = this.process();
         let wall = this.clock.read(self.now).wall;
         let Some(running) = &mut this.running else { return };
         if mem::replace(&mut running.leaving, true) {
             return;
         }
         let tombstone = running.entry.depart(wall);
-        self.checkers.versions.departed(peer, tombstone.version());
         self.feed(process, Event::Shutdown(tombstone));
     }
 
