@@ -91,7 +91,7 @@ pub enum Blocked {
         "a majority of the voters lost their stores: call recover on the most advanced survivor"
     )]
     NeedsRecovery {
-        /// Voters whose seats are superseded or silent.
+        /// Voters of which no seat that is listed is there: who is to be called gone.
         lost: Vec<PeerId>,
     },
     /// The machine failed, or its state is not that of the others, or its history was lost and it cannot

@@ -1,11 +1,12 @@
 //! What a member tells its host about itself.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 
 use super::{
     Blocked, Cursor, Index, Member, Output, Status, context::Cx, group::Group, state::State,
 };
 use crate::{
+    ids::PeerId,
     raft::{Founders, Lag, Membership, Raft, Role, Seat, Term},
     time::Instant,
 };
@@ -186,9 +187,7 @@ impl Group {
             |seat| self.is_superseded(seat),
         );
         if hopeless {
-            let silent = |seat: &&Seat| !self.is_linked(seat);
-            let lost = membership.seats().iter().filter(silent).map(|seat| seat.peer).collect();
-            return Blocked::NeedsRecovery { lost };
+            return Blocked::NeedsRecovery { lost: self.lost(membership) };
         }
         let of = |set: &crate::raft::Voters| {
             let linked = set.iter().filter(|seat| self.is_linked(seat)).count();
@@ -199,6 +198,16 @@ impl Group {
         });
         let (linked, needed) = worst.unwrap_or((0, 1));
         Blocked::NoQuorum { linked, needed }
+    }
+
+    /// Whom `recover` is to call gone. Not who is a voter under the seat that it has now: a change may list
+    /// it under its old one as well.
+    fn lost(&self, membership: &Membership) -> Vec<PeerId> {
+        let seats = membership.seats();
+        let here = seats.iter().filter(|seat| self.is_linked(seat)).map(|seat| seat.peer);
+        let here: BTreeSet<PeerId> = here.collect();
+        let lost = seats.iter().map(|seat| seat.peer).filter(|peer| !here.contains(peer));
+        lost.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

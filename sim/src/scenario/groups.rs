@@ -2,6 +2,7 @@
 
 mod config;
 mod ending;
+mod operator;
 mod spare;
 mod swarm;
 

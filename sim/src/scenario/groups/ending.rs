@@ -1,19 +1,9 @@
 //! Behind the faults: the group serves again, and nothing is lost.
 
-use mosaik_proto::{
-    groups::{Blocked, Input},
-    ids::GroupId,
-    raft::Lineage,
-    time::Instant,
-};
+use mosaik_proto::{ids::GroupId, raft::Lineage, time::Instant};
 
-use super::{FRESH, SERVES, writers};
-use crate::{
-    checkers::groups::Judged,
-    host::Op,
-    verdict::Failure,
-    world::{Fault, World},
-};
+use super::{FRESH, SERVES, operator::Operator, writers};
+use crate::{checkers::groups::Judged, host::Op, verdict::Failure, world::World};
 
 /// What came out.
 #[derive(Debug)]
@@ -25,18 +15,7 @@ pub(super) struct End {
 }
 
 pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End, Failure> {
-    let limit = world.now() + SERVES;
-    let soon = world.run_until_holds(world.now() + SERVES / 4, |world| online(world, group));
-    let (served, operator) = match soon {
-        Ok(served) => (served, false),
-        Err(Failure::Liveness(_)) => {
-            let recovered = recover(world, group);
-            let operator = end_conflicts(world, group) || recovered;
-            restart_storeless(world, group);
-            (world.run_until_holds(limit, |world| online(world, group))?, operator)
-        }
-        Err(other) => return Err(other),
-    };
+    let (served, operator) = serve(world, group)?;
     fresh(world, group)?;
     world.stop_clients();
     let limit = world.now() + FRESH;
@@ -127,46 +106,19 @@ fn lost(world: &World, lineage: Lineage, excused: bool) -> Result<u64, Failure> 
     Ok(lost)
 }
 
-/// A store that failed twice is not tried again: an operator mends the disk and starts the process.
-fn restart_storeless(world: &mut World, group: GroupId) {
-    for host in world.hosts().collect::<Vec<_>>() {
-        let blocked = world.group_status(host, group).and_then(|status| status.blocked.as_ref());
-        if matches!(blocked, Some(Blocked::StoreFailed(_))) {
-            world.inject(Fault::Crash(host));
-            world.inject(Fault::Start(host));
+/// Waits until everybody is online in one history. What the group cannot do by itself an operator does,
+/// in rounds: what one round mends shows what the next has to.
+fn serve(world: &mut World, group: GroupId) -> Result<(Instant, bool), Failure> {
+    let limit = world.now() + SERVES;
+    let mut operator = Operator::default();
+    let mut patience = SERVES / 4;
+    loop {
+        let until = limit.min(world.now() + patience);
+        match world.run_until_holds(until, |world| online(world, group)) {
+            Ok(served) => return Ok((served, operator.asked > 0)),
+            Err(Failure::Liveness(_)) if world.now() < limit => operator.round(world, group),
+            Err(other) => return Err(other),
         }
+        patience = SERVES / 8;
     }
-}
-
-/// So many voters lost their stores that nobody can be elected: an operator says who is gone.
-fn recover(world: &mut World, group: GroupId) -> bool {
-    let mut asked = false;
-    for host in world.hosts().collect::<Vec<_>>() {
-        let blocked = world.group_status(host, group).and_then(|status| status.blocked.clone());
-        if let Some(Blocked::NeedsRecovery { lost }) = blocked {
-            let gone = lost.into_iter().collect();
-            world.ask_group(host, group, |request| Input::Recover { request, gone });
-            asked = true;
-        }
-    }
-    asked
-}
-
-/// An operator names the history that stays: the one with the most commands in force.
-fn end_conflicts(world: &mut World, group: GroupId) -> bool {
-    let conflicts = world.checkers().groups.conflicts().clone();
-    if conflicts.is_empty() {
-        return false;
-    }
-    let present: Vec<Lineage> =
-        world.hosts().filter_map(|host| world.group_status(host, group)?.lineage).collect();
-    let commands = |of: &Lineage| world.checkers().groups.in_force(*of).count();
-    let Some(stays) = present.iter().copied().max_by_key(commands) else { return false };
-    for host in world.hosts().collect::<Vec<_>>() {
-        let of = world.group_status(host, group).and_then(|status| status.lineage);
-        if of.is_some_and(|of| of != stays) {
-            world.ask_group(host, group, |request| Input::Yield { request, to: stays });
-        }
-    }
-    true
 }

@@ -56,6 +56,10 @@ impl World {
             app.paused_until = self.now;
             app.spec.apply = (Duration::ZERO, Duration::ZERO);
         }
+        // Also those of processes that are yet to start.
+        for spec in &mut host.groups {
+            spec.apply = (Duration::ZERO, Duration::ZERO);
+        }
         self.join_groups(id);
     }
 }
