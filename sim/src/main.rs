@@ -350,8 +350,9 @@ fn groups(base: &Groups, seeds: u64, verbose: bool) -> u8 {
         (run.swarm(), catch(|| run.run()))
     });
     let (mut codes, mut faults, mut slowest) = ([0u64; 4], FaultCounts::default(), Duration::ZERO);
-    let (mut figures, mut time, mut lost, mut operator) =
-        (Figures::default(), Duration::ZERO, (0, 0), 0);
+    let (mut figures, mut time, mut operator) = (Figures::default(), Duration::ZERO, 0);
+    // Without an excuse; then commands and seeds with one.
+    let (mut lost, mut given_up, mut superseded) = (0, (0, 0), (0, 0));
     for (seed, (swarm, result)) in &results {
         match result {
             Ok(report) => {
@@ -361,13 +362,22 @@ fn groups(base: &Groups, seeds: u64, verbose: bool) -> u8 {
                 time += report.time;
                 slowest = slowest.max(report.served);
                 operator += u64::from(report.operator);
-                lost = (lost.0 + report.lost, lost.1 + u64::from(report.lost > 0));
+                let excused = [
+                    (&mut given_up, report.losses.given_up),
+                    (&mut superseded, report.losses.superseded),
+                ];
+                for (sum, commands) in excused {
+                    *sum = (sum.0 + commands, sum.1 + u64::from(commands > 0));
+                }
                 if verbose {
                     println!("seed {seed}: {report}");
                 }
             }
             Err(failure) => {
                 codes[usize::from(failure.exit_code())] += 1;
+                if let Failure::Lost { commands, .. } = failure {
+                    lost += commands;
+                }
                 println!("seed {seed}: {failure} [{swarm}]");
                 println!(
                     "    replay: cargo run --release -p mosaik-sim -- --trace groups --seed {seed} --for {}{}",
@@ -382,9 +392,10 @@ fn groups(base: &Groups, seeds: u64, verbose: bool) -> u8 {
     println!("{:.1} simulated hours, {figures}", time.as_secs_f64() / 3600.0);
     println!("faults: {faults}");
     println!("slowest to serve after calm {slowest:?}; operators were needed {operator} times");
+    println!("lost = {lost}");
     println!(
-        "lost = 0; {} commands of {} seeds were superseded: one voter, no disk",
-        lost.0, lost.1
+        "excused: {} commands of {} seeds were superseded (one voter, no disk), {} of {} were given up by an operator",
+        superseded.0, superseded.1, given_up.0, given_up.1
     );
     (1..4).find(|code| codes[usize::from(*code)] > 0).unwrap_or_default()
 }

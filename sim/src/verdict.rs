@@ -9,6 +9,13 @@ pub enum Failure {
     Crash(String),
     /// Something happened that must never happen.
     Safety(String),
+    /// Commands that clients were told are in force are not.
+    Lost {
+        /// How many.
+        commands: u64,
+        /// Where they were.
+        what: String,
+    },
     /// Something that must happen in time did not.
     Liveness(String),
 }
@@ -24,7 +31,7 @@ impl Failure {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Crash(_) => 1,
-            Self::Safety(_) => 2,
+            Self::Safety(_) | Self::Lost { .. } => 2,
             Self::Liveness(_) => 3,
         }
     }
@@ -35,6 +42,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Crash(what) => write!(f, "crash: {what}"),
             Self::Safety(what) => write!(f, "safety: {what}"),
+            Self::Lost { commands, what } => {
+                write!(f, "safety: {commands} commands are lost: {what}")
+            }
             Self::Liveness(what) => write!(f, "liveness: {what}"),
         }
     }

@@ -192,7 +192,7 @@ fn versions_refuse_forgeries_regress_and_revival() {
 fn a_farewell_is_said_when_groups_were_left() {
     // Simulator, seeds 39, 370, 1378: taken for dead between `Shutdown` and the farewell, and met again.
     let mut checkers = Checkers::default();
-    let mut entry = LocalEntry::new(network(), SecretKey::from_bytes(&[5; 32]), UnixMillis(1_000));
+    let entry = LocalEntry::new(network(), SecretKey::from_bytes(&[5; 32]), UnixMillis(1_000));
     let (peer, now) = (entry.signed().id(), Instant::ZERO);
     let witness = Process { host: HostId(2), boot: 1 };
     let config = Box::new(GroupConfig::new(group(), Digest::hash(b"a secret")));
@@ -230,7 +230,7 @@ fn catalog_refuses_missing_extra_and_stale_entries() {
     assert!(check(&[]).is_err(), "missing");
     assert!(check(&[(2, 3), (9, 1)]).is_err(), "extra");
     assert!(check(&[(2, 2)]).is_err(), "stale");
-    let foreign = View { network: mosaik_proto::Digest::hash(b"x"), ..view(3, &[]) };
+    let foreign = View { network: Digest::hash(b"x"), ..view(3, &[]) };
     let both = [view(1, &[(2, 3)]), view(2, &[(1, 3)]), foreign];
     assert!(catalog::check(&both).is_ok(), "another network is nobody's business");
     let mixed = View { sees: BTreeMap::from([(peer(3), version(3))]), ..view(1, &[]) };

@@ -41,6 +41,15 @@ pub struct Groups {
     pub trace: bool,
 }
 
+/// Commands that were lost with an excuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Their history never had a second voter nor a disk, and met a better one.
+    pub superseded: u64,
+    /// An operator gave their history up, or went on without a majority of its voters.
+    pub given_up: u64,
+}
+
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupReport {
@@ -56,8 +65,8 @@ pub struct GroupReport {
     pub served: Duration,
     /// How long the world lasted.
     pub time: Duration,
-    /// Commands that clients were told are in force and that are not: with a reported excuse.
-    pub lost: u64,
+    /// Commands that clients were told are in force and that are not. Any without an excuse is a failure.
+    pub losses: Losses,
     /// An operator had to end a conflict, or to call `recover`.
     pub operator: bool,
     /// The hash of the trace.
@@ -99,7 +108,7 @@ impl Groups {
             judged: end.judged,
             served: end.served.since(calm),
             time: world.now().since(Instant::ZERO),
-            lost: end.lost,
+            losses: end.losses,
             operator: end.operator,
             trace: world.trace_hash(),
             lines: world.trace_lines(),
@@ -112,8 +121,8 @@ impl fmt::Display for GroupReport {
         let Figures { committed, rejected, unknown, reads, leaders, .. } = self.figures;
         write!(
             f,
-            "served {:?} after calm; {committed} commands in force, {rejected} rejected, {unknown} unknown, {reads} reads, {leaders} leaders, {} lost, {} lines [{}]",
-            self.served, self.lost, self.lines, self.swarm
+            "served {:?} after calm; {committed} commands in force, {rejected} rejected, {unknown} unknown, {reads} reads, {leaders} leaders, {} superseded, {} given up, {} lines [{}]",
+            self.served, self.losses.superseded, self.losses.given_up, self.lines, self.swarm
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use mosaik_proto::{ids::GroupId, raft::Lineage, time::Instant};
 
-use super::{FRESH, SERVES, operator::Operator, writers};
+use super::{FRESH, Losses, SERVES, operator::Operator, writers};
 use crate::{checkers::groups::Judged, host::Op, verdict::Failure, world::World};
 
 /// What came out.
@@ -10,7 +10,7 @@ use crate::{checkers::groups::Judged, host::Op, verdict::Failure, world::World};
 pub(super) struct End {
     pub(super) served: Instant,
     pub(super) judged: Judged,
-    pub(super) lost: u64,
+    pub(super) losses: Losses,
     pub(super) operator: bool,
 }
 
@@ -26,11 +26,13 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
             waiting => Err(format!("{waiting} clients have no answer")),
         }
     })?;
-    world.nothing_is_lost(group).map_err(Failure::Safety)?;
+    // It stops at the first.
+    world.nothing_is_lost(group).map_err(|what| Failure::Lost { commands: 1, what })?;
     let lineage = lineage(world, group).ok_or_else(|| Failure::safety("no history is left"))?;
-    let lost = lost(world, lineage, operator)?;
-    if strict && (lost > 0 || operator) {
-        let what = format!("{lost} commands are lost, with an excuse; operator: {operator}");
+    let losses = losses(world, group, &operator)?;
+    let operator = operator.asked > 0;
+    if strict && (losses != Losses::default() || operator) {
+        let what = format!("commands are lost, with an excuse: {losses:?}; operator: {operator}");
         return Err(Failure::Safety(what));
     }
     let judged = if forked(world, group) {
@@ -38,7 +40,7 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
     } else {
         world.checkers().groups.history.judge(group, lineage).map_err(Failure::Safety)?
     };
-    Ok(End { served, judged, lost, operator })
+    Ok(End { served, judged, losses, operator })
 }
 
 /// Everybody is online; machines may still be on their way, since clients go on.
@@ -87,35 +89,44 @@ fn forked(world: &World, group: GroupId) -> bool {
     world.hosts().any(|host| of(host).is_some())
 }
 
-/// Commands that clients were told are in force, in histories that are not there any more. That is
-/// excused if such a history never had a second voter, nor a disk (decisions §4, Rivals).
-fn lost(world: &World, lineage: Lineage, excused: bool) -> Result<u64, Failure> {
+/// Commands that clients were told are in force in histories that are not there any more, and that no
+/// other history took over. That is excused if such a history never had a second voter, nor a disk
+/// (decisions §4, Rivals), or if an operator gave up that very one (Rivals, Restart).
+fn losses(world: &World, group: GroupId, operator: &Operator) -> Result<Losses, Failure> {
     let checkers = &world.checkers().groups;
-    let mut lost = 0;
-    for other in checkers.lineages().into_iter().filter(|other| *other != lineage) {
-        let commands = checkers.in_force(other).count() as u64;
-        let alone = !checkers.had_second_voter(other) && !checkers.has_disk(other);
-        if !alone && !excused {
-            let what = format!(
-                "{commands} commands of {other:?} are lost: it had more than one voter, or a disk"
-            );
-            return Err(Failure::Safety(what));
+    let member = world.hosts().find(|host| world.group_status(*host, group).is_some());
+    let member = member.ok_or_else(|| Failure::safety("no history is left"))?;
+    let lineage = world.group_status(member, group).and_then(|status| status.lineage);
+    let mut losses = Losses::default();
+    let mut unexcused = (0, String::new());
+    for other in checkers.lineages().into_iter().filter(|other| Some(*other) != lineage) {
+        let has = |command| world.group_has(member, group, command);
+        let lost = checkers.in_force(other).filter(|(command, _)| !has(*command)).count() as u64;
+        if !checkers.had_second_voter(other) && !checkers.has_disk(other) {
+            losses.superseded += lost;
+        } else if operator.gave_up(other) {
+            losses.given_up += lost;
+        } else if lost > 0 {
+            let what = format!("{other:?} had more than one voter, or a disk");
+            unexcused = (unexcused.0 + lost, what);
         }
-        lost += commands;
     }
-    Ok(lost)
+    match unexcused {
+        (0, _) => Ok(losses),
+        (commands, what) => Err(Failure::Lost { commands, what }),
+    }
 }
 
 /// Waits until everybody is online in one history. What the group cannot do by itself an operator does,
 /// in rounds: what one round mends shows what the next has to.
-fn serve(world: &mut World, group: GroupId) -> Result<(Instant, bool), Failure> {
+fn serve(world: &mut World, group: GroupId) -> Result<(Instant, Operator), Failure> {
     let limit = world.now() + SERVES;
     let mut operator = Operator::default();
     let mut patience = SERVES / 4;
     loop {
         let until = limit.min(world.now() + patience);
         match world.run_until_holds(until, |world| online(world, group)) {
-            Ok(served) => return Ok((served, operator.asked > 0)),
+            Ok(served) => return Ok((served, operator)),
             Err(Failure::Liveness(_)) if world.now() < limit => operator.round(world, group),
             Err(other) => return Err(other),
         }

@@ -27,9 +27,16 @@ pub(super) struct Operator {
     stays: Option<Lineage>,
     /// Those that were told to go.
     go: BTreeSet<Lineage>,
+    /// Those of which a survivor was told to go on without the rest.
+    recovered: BTreeSet<Lineage>,
 }
 
 impl Operator {
+    /// True if it was this operator's word that what stood in a history may be lost.
+    pub(super) fn gave_up(&self, lineage: Lineage) -> bool {
+        self.go.contains(&lineage) || self.recovered.contains(&lineage)
+    }
+
     /// Looks around once.
     pub(super) fn round(&mut self, world: &mut World, group: GroupId) {
         restart_storeless(world, group);
@@ -61,6 +68,7 @@ impl Operator {
             let (host, _, gone) = survivors.swap_remove(at);
             let gone = gone.into_iter().collect();
             world.ask_group(host, group, |request| Input::Recover { request, gone });
+            self.recovered.insert(lineage);
             self.asked += 1;
         }
     }
