@@ -240,12 +240,7 @@ impl Groups {
     ///
     /// # Errors
     /// If another that applied the same is not.
-    pub(crate) fn machine(
-        &mut self,
-        lineage: Lineage,
-        at: Index,
-        digest: Digest,
-    ) -> Result<(), String> {
+    pub fn machine(&mut self, lineage: Lineage, at: Index, digest: Digest) -> Result<(), String> {
         self.figures.applied += 1;
         self.lineages.machine(lineage, at, digest)
     }
@@ -254,7 +249,7 @@ impl Groups {
     ///
     /// # Errors
     /// If it is not, there.
-    pub(crate) fn acknowledged(
+    pub fn acknowledged(
         &mut self,
         of: Option<Lineage>,
         command: u64,
@@ -270,7 +265,7 @@ impl Groups {
     ///
     /// # Errors
     /// If it is.
-    pub(crate) fn rejected(
+    pub fn rejected(
         &mut self,
         of: Option<Lineage>,
         command: u64,

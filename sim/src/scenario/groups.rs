@@ -127,6 +127,15 @@ impl fmt::Display for GroupReport {
     }
 }
 
+/// What follows faults: the group serves again, with or without an operator, executes fresh commands,
+/// and has lost nothing; clients saw one copy.
+///
+/// # Errors
+/// What is not so. With `strict` a loss with an excuse, or an operator, is a failure too.
+pub fn judge(world: &mut World, group: GroupId, strict: bool) -> Result<Judged, Failure> {
+    ending::end(world, group, strict).map(|end| end.judged)
+}
+
 /// The group of all scenarios.
 #[must_use]
 pub fn group() -> GroupId {

@@ -46,6 +46,11 @@ impl World {
         &self.checkers
     }
 
+    /// The checkers, for tests that show them what is not so.
+    pub const fn checkers_mut(&mut self) -> &mut Checkers {
+        &mut self.checkers
+    }
+
     /// All hosts.
     pub fn hosts(&self) -> impl Iterator<Item = HostId> + use<> {
         (0..self.hosts.len()).map(HostId)

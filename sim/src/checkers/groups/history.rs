@@ -38,12 +38,13 @@ pub struct Judged {
 
 impl History {
     /// A client that nobody else is.
-    pub(crate) const fn client(&mut self) -> u64 {
+    pub const fn client(&mut self) -> u64 {
         self.clients += 1;
         self.clients
     }
 
-    pub(crate) fn asked(
+    /// A client asks for something.
+    pub fn asked(
         &mut self,
         (group, key): (GroupId, u8),
         client: u64,
@@ -55,14 +56,15 @@ impl History {
         Asked(self.questions.len() - 1)
     }
 
-    pub(crate) fn answered(&mut self, id: Asked, at: Instant, answer: RegisterRet, of: Lineage) {
+    /// It is answered, in a history of the group.
+    pub fn answered(&mut self, id: Asked, at: Instant, answer: RegisterRet, of: Lineage) {
         if let Some(question) = &mut self.questions[id.0] {
             question.answer = Some((at.as_nanos(), answer, of));
         }
     }
 
     /// It certainly had no effect.
-    pub(crate) fn refused(&mut self, id: Asked) {
+    pub fn refused(&mut self, id: Asked) {
         self.questions[id.0] = None;
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mosaik_proto::{
     Digest,
     groups::{Applying, Outcome},
+    limits,
     raft::{Lineage, LogIndex, Snapshot},
 };
 
@@ -74,12 +75,38 @@ impl Executor {
         Some(job)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.jobs.len()
+    /// I12: what waits in front of a machine is bounded.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (jobs, bytes) = (self.jobs.len(), self.bytes);
+        if bytes > limits::APPLY_BYTES + limits::COMMANDS_BYTES as usize {
+            return Err(format!("{jobs} jobs with {bytes} B wait"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mosaik_proto::{groups::Index, raft::Term};
+
+    use super::*;
+
+    fn commands(bytes: usize) -> Job {
+        let data = vec![0; bytes].into();
+        let (entry, first) = (LogIndex(1), Index(1));
+        let applying = Applying { term: Term(1), entry, first, count: 1, data, void: false };
+        Job::Apply(Lineage::default(), applying)
     }
 
-    /// Bytes of commands that wait.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+    #[test]
+    fn a_machine_that_is_flooded_is_noticed() {
+        let mut executor = Executor::default();
+        let bound = limits::APPLY_BYTES + limits::COMMANDS_BYTES as usize;
+        executor.push(commands(bound));
+        assert_eq!(executor.check(), Ok(()));
+        executor.push(commands(1));
+        assert!(executor.check().is_err());
+        executor.pop();
+        assert_eq!(executor.check(), Ok(()), "what is done does not wait");
     }
 }

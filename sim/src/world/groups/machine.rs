@@ -21,10 +21,8 @@ impl World {
     pub(super) fn enqueue(&mut self, process: Process, group: GroupId, job: Job) {
         let Some(app) = self.group(process, group) else { return };
         app.executor.push(job);
-        let (jobs, bytes) = (app.executor.len(), app.executor.bytes());
-        if bytes > limits::APPLY_BYTES + limits::COMMANDS_BYTES as usize {
-            let what = format_args!("{}: {jobs} jobs with {bytes} B wait", process.host);
-            return self.fail(Failure::safety(what));
+        if let Err(what) = app.executor.check() {
+            return self.fail(Failure::safety(format_args!("{}: {what}", process.host)));
         }
         self.run_machine(process, group);
     }
