@@ -185,7 +185,7 @@ pub(crate) fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
 
 /// A leader that has just begun says that nothing is committed, until the first entry of its term is.
 #[test]
-fn grp_28_after_a_restart_of_all_nobody_is_online_before_it_has_everything() {
+pub(crate) fn grp_28_after_a_restart_of_all_nobody_is_online_before_it_has_everything() {
     for seed in 0..30 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
         (0..3).for_each(|at| cluster.crash(at));
