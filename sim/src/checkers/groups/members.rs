@@ -2,7 +2,7 @@
 
 use mosaik_proto::{
     groups::{Applying, Index, Status},
-    raft::{Lineage, LogIndex, Snapshot, Stored, Term},
+    raft::{Lineage, LogIndex, Seat, Snapshot, Stored, Term},
 };
 
 /// What is known of one part.
@@ -16,6 +16,8 @@ pub(super) struct Member {
     resets: u32,
     /// The last command and entry that were handed over.
     handed: (Index, LogIndex),
+    /// Term and commit are those of a seat: a new one may follow the same lineage from the beginning.
+    seat: Option<Seat>,
     committed: Index,
     term: Term,
 }
@@ -28,6 +30,7 @@ impl Member {
             next_lineage: None,
             resets: 0,
             handed: (Index::ZERO, LogIndex(0)),
+            seat: None,
             committed: Index::ZERO,
             term: Term(0),
         }
@@ -89,6 +92,10 @@ impl Member {
     pub(super) fn status(&mut self, status: &Status) -> Result<(), String> {
         self.next_lineage = None;
         self.turn(status.lineage);
+        if status.seat.is_some() && self.seat != status.seat {
+            self.seat = status.seat;
+            (self.committed, self.term) = (Index::ZERO, Term(0));
+        }
         if status.term < self.term {
             return Err(format!("its term goes back from {:?} to {:?}", self.term, status.term));
         }
