@@ -1,23 +1,15 @@
 //! Many keys at one socket: quinn alone, because a transport per key would need a socket each.
 
+#[path = "../support/stranger_tls.rs"]
+mod tls;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use mosaik::{
-    CloseCode, Network, NetworkId, PeerId, SecretKey, driver::quic::ALPN,
-    proto::wire::PROTOCOL_VERSION,
+    CloseCode, Network, NetworkId, SecretKey, driver::quic::ALPN, proto::wire::PROTOCOL_VERSION,
 };
 use quinn::{Connection, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::{
-        AlwaysResolvesClientRawPublicKeys,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::ring,
-    pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
-    sign::CertifiedKey,
-    version::TLS13,
-};
+use rustls::crypto::ring;
 
 use crate::{
     common::soon,
@@ -27,12 +19,6 @@ use crate::{
         peer::frame,
     },
 };
-
-const SPKI_PREFIX: [u8; 12] =
-    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 /// Strangers that come one after the other, each with a key of its own.
 #[derive(Clone)]
@@ -117,60 +103,8 @@ fn code(error: &ConnectionError) -> Option<CloseCode> {
 }
 
 fn config(key: &SecretKey) -> quinn::ClientConfig {
-    let pkcs8 = [PKCS8_PREFIX.as_slice(), &key.to_bytes()].concat();
-    let signer = ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).expect("a key");
-    let id: PeerId = key.public();
-    let spki = CertificateDer::from([SPKI_PREFIX.as_slice(), id.as_bytes()].concat());
-    let certified = Arc::new(CertifiedKey::new(vec![spki], signer));
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&TLS13])
-        .expect("TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TrustAll))
-        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)));
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    let crypto = QuicClientConfig::try_from(tls).expect("a cipher");
+    let mut config = tls::client(ring::default_provider(), Some((key.public(), key)));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    let crypto = QuicClientConfig::try_from(config).expect("a cipher");
     quinn::ClientConfig::new(Arc::new(crypto))
-}
-
-#[derive(Debug)]
-struct TrustAll;
-
-impl ServerCertVerifier for TrustAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
 }
