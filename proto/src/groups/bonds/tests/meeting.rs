@@ -16,9 +16,7 @@ fn grp_02_who_does_not_know_the_secret_is_told_nothing() {
     let stranger = GroupConfig { secret: Digest::from("a guess"), ..config() };
     for configs in [[&stranger, &config()], [&config(), &stranger]] {
         let mut world = World::new(configs);
-        world.announce(announcement(1, None), announcement(2, None));
-        world.introduce();
-        world.link();
+        world.meet(None);
         world.run();
         assert_eq!(world.closed[1], [not_found()]);
         assert!(world.sides.iter_mut().all(|side| side.learnt().is_empty()));
@@ -32,18 +30,14 @@ fn grp_02_who_does_not_know_the_secret_is_told_nothing() {
 fn grp_02_the_proof_is_looked_at_first() {
     let stranger = GroupConfig { secret: Digest::from("a guess"), ..config() };
     let mut world = World::new([&stranger, &with_tickets()]);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.run();
     assert_eq!(world.closed[1], [not_found()]);
 }
 
 /// The `OPEN` of a real member, as the other end of its link sees it.
 fn real_open(world: &mut World) -> Bytes {
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.collect();
     let data = world.queues[1].iter().find_map(|(_, due)| match due {
         Due::Data(bytes) => Some(bytes.clone()),
@@ -249,9 +243,7 @@ fn grp_03_who_was_bonded_for_a_while_begins_anew() {
 #[test]
 fn grp_03_an_answer_that_does_not_come_is_not_waited_for() {
     let mut world = World::new([&config(), &config()]);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.collect();
     world.queues[1].clear();
     world.sides[0].advance(1_999);
@@ -269,9 +261,7 @@ fn grp_03_an_answer_that_does_not_come_is_not_waited_for() {
 #[test]
 fn grp_03_half_a_bond_is_no_bond() {
     let mut world = World::new([&config(), &config()]);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     while world.deliver(1) {}
     assert_eq!(world.sides[1].learnt(), [], "answered, not up");
     world.queues[0].clear();
@@ -334,9 +324,7 @@ fn grp_03_an_earlier_channel_that_comes_late_is_refused() {
 #[test]
 fn grp_03_the_larger_id_opens_nothing() {
     let mut world = World::new([&config(), &config()]);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     let [first, second] = peers(&world);
     // By hand, with a right proof.
     let link = world.sides[0].shared.links[&second];
@@ -392,9 +380,7 @@ fn grp_04_both_ends_ask_predicate_and_tickets() {
             let mut configs = [&plain, &plain];
             configs[at] = refused;
             let mut world = World::new(configs);
-            world.announce(announcement(1, None), announcement(2, None));
-            world.introduce();
-            world.link();
+            world.meet(None);
             world.run();
             assert!(!world.is_up());
             assert_eq!(world.closed[1], said);
@@ -406,9 +392,7 @@ fn grp_04_both_ends_ask_predicate_and_tickets() {
 fn grp_04_a_bond_ends_with_its_tickets() {
     let mut world = World::new([&with_tickets(), &config()]);
     world.sides[1].buy_ticket(5_000);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.run();
     assert!(world.is_up());
     world.sides[0].learnt();
@@ -429,9 +413,7 @@ fn grp_04_a_bond_ends_with_its_tickets() {
 fn grp_04_a_ticket_that_is_renewed_keeps_the_bond() {
     let mut world = World::new([&config(), &with_tickets()]);
     world.sides[0].buy_ticket(5_000);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.run();
     for _ in 0..5 {
         world.advance(3_000);
@@ -448,9 +430,7 @@ fn grp_04_a_ticket_that_is_renewed_keeps_the_bond() {
 fn grp_04_a_ticket_ends_by_the_monotonic_clock_too() {
     let mut world = World::new([&with_tickets(), &config()]);
     world.sides[1].buy_ticket(5_000);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.run();
     world.sides[0].now.wall.0 -= 3_600_000;
     for _ in 0..6 {
@@ -464,9 +444,7 @@ fn grp_04_a_ticket_ends_by_the_monotonic_clock_too() {
 fn grp_04_a_revoked_ticket_ends_the_bond() {
     let mut world = World::new([&with_tickets(), &config()]);
     world.sides[1].buy_ticket(50_000);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     world.run();
     assert!(world.is_up());
     let wall = world.sides[1].now.wall;

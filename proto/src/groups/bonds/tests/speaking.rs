@@ -40,9 +40,7 @@ fn grp_05_a_change_is_announced_to_all() {
 fn grp_05_a_change_during_the_handshake_arrives() {
     for deliveries in 0..8 {
         let mut world = World::new([&config(), &config()]);
-        world.announce(announcement(1, None), announcement(2, None));
-        world.introduce();
-        world.link();
+        world.meet(None);
         for at in 0..deliveries {
             world.deliver(1 - at % 2);
         }
@@ -218,9 +216,7 @@ fn grp_07_without_a_bond_there_are_no_further_channels() {
     });
     let bytes = Bytes::from(bytes);
     let mut world = World::new([&config(), &config()]);
-    world.announce(announcement(1, None), announcement(2, None));
-    world.introduce();
-    world.link();
+    world.meet(None);
     let [first, second] = peers(&world);
     assert_eq!(say(&mut world.sides[1], first, 500, bytes.clone()), Some(not_found()));
     // Nor with one that was only begun by this end.
@@ -234,9 +230,7 @@ fn grp_07_without_a_bond_there_are_no_further_channels() {
 #[test]
 fn grp_07_a_question_may_come_before_ready() {
     let mut world = World::new([&config(), &config()]);
-    world.announce(announcement(1, Some(7)), announcement(2, Some(7)));
-    world.introduce();
-    world.link();
+    world.meet(Some(7));
     while world.deliver(1) {}
     world.deliver(0);
     let [first, second] = peers(&world);
@@ -321,9 +315,7 @@ fn grp_08_a_frame_that_is_none_ends_the_bond() {
 #[test]
 fn grp_08_nothing_is_heard_before_the_bond_is_up() {
     let mut world = World::new([&config(), &config()]);
-    world.announce(announcement(1, Some(7)), announcement(2, Some(7)));
-    world.introduce();
-    world.link();
+    world.meet(Some(7));
     let second = world.sides[1].me;
     world.sides[0].act(|bonds, cx| {
         let bond = bonds.bond_mut(&second).expect("an attempt");

@@ -256,9 +256,7 @@ impl World {
     /// Two members with a bond.
     pub(super) fn bonded() -> Self {
         let mut world = Self::new([&config(), &config()]);
-        world.announce(announcement(1, Some(7)), announcement(2, Some(7)));
-        world.introduce();
-        world.link();
+        world.meet(Some(7));
         world.run();
         assert!(world.is_up(), "a bond");
         world.sides.iter_mut().for_each(|side| drop(side.learnt()));
@@ -282,6 +280,13 @@ impl World {
         let [first, second] = &mut self.sides;
         first.connect(second.me, self.next, self.next as u8);
         second.connect(first.me, self.next, self.next as u8);
+    }
+
+    /// Both say what they are, know each other and are linked; nothing is delivered yet.
+    pub(super) fn meet(&mut self, lineage: Option<u8>) {
+        self.announce(announcement(1, lineage), announcement(2, lineage));
+        self.introduce();
+        self.link();
     }
 
     pub(super) fn unlink(&mut self) {
