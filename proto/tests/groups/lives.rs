@@ -39,6 +39,39 @@ pub(crate) fn formed(
     (cluster, commands)
 }
 
+/// What happens to several hosts.
+impl Cluster {
+    pub(crate) fn crash_all(&mut self, hosts: impl IntoIterator<Item = usize>) {
+        hosts.into_iter().for_each(|at| self.crash(at));
+    }
+
+    pub(crate) fn start_all(&mut self, hosts: impl IntoIterator<Item = usize>) {
+        hosts.into_iter().for_each(|at| self.start(at));
+    }
+
+    /// All of them die before the first is there again.
+    pub(crate) fn restart_all(&mut self, hosts: impl IntoIterator<Item = usize> + Clone) {
+        self.crash_all(hosts.clone());
+        self.start_all(hosts);
+    }
+}
+
+/// Everybody who may vote does so, and holds these commands.
+fn settles(cluster: &mut Cluster, what: &str, time: Duration, commands: &[u64]) {
+    cluster.until(what, time, Cluster::is_settled);
+    holds_all(cluster, commands);
+}
+
+/// A group of three, new, whose leader has just been given the first command: leader and command.
+fn begun(seed: u64) -> (Cluster, usize, u64) {
+    let mut cluster = Cluster::new(seed, 3, |_| config());
+    cluster.until("a leader", SECOND, Cluster::is_formed);
+    cluster.run(Duration::from_millis(50));
+    let leader = cluster.leader().unwrap();
+    let command = cluster.execute(leader);
+    (cluster, leader, command)
+}
+
 pub(crate) fn holds_all(cluster: &Cluster, commands: &[u64]) {
     for host in cluster.hosts.iter().filter(|host| host.is_up() && !host.closed) {
         for command in commands {
@@ -56,8 +89,7 @@ pub(crate) fn grp_21_pair_of_memory_members_one_restarts() {
         cluster.crash(at);
         cluster.run(Duration::from_millis(500 * (seed % 9)));
         cluster.start(at);
-        cluster.until("both vote again", 10 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &commands);
+        settles(&mut cluster, "both vote again", 10 * SECOND, &commands);
     }
 }
 
@@ -66,11 +98,10 @@ pub(crate) fn four_of_which_two_restart() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 4, |_| config());
         let gone = [(seed % 4) as usize, (seed / 4 % 3 + seed % 4 + 1) as usize % 4];
-        gone.iter().for_each(|at| cluster.crash(*at));
+        cluster.crash_all(gone);
         cluster.run(Duration::from_millis(300 * (seed % 9)));
-        gone.iter().for_each(|at| cluster.start(*at));
-        cluster.until("all vote again", 20 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &commands);
+        cluster.start_all(gone);
+        settles(&mut cluster, "all vote again", 20 * SECOND, &commands);
     }
 }
 
@@ -78,10 +109,8 @@ pub(crate) fn four_of_which_two_restart() {
 pub(crate) fn durable_members_that_all_restart_know_everything() {
     for seed in 0..50 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
-        (0..3).for_each(|at| cluster.crash(at));
-        (0..3).for_each(|at| cluster.start(at));
-        cluster.until("serving again", 5 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &commands);
+        cluster.restart_all(0..3);
+        settles(&mut cluster, "serving again", 5 * SECOND, &commands);
     }
 }
 
@@ -163,7 +192,7 @@ pub(crate) fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
         let (request, gone) = (RequestId(1), BTreeSet::from([peer(0), peer(1)]));
         cluster.input(2, Input::Recover { request, gone: BTreeSet::new() });
         cluster.run(5 * SECOND);
-        [0, 1].into_iter().for_each(|at| cluster.start(at));
+        cluster.start_all([0, 1]);
         cluster.run(20 * SECOND);
         assert_eq!(cluster.leader(), None, "the empties elect nobody");
         let blocked = cluster.hosts[2].status().blocked.clone();
@@ -176,10 +205,8 @@ pub(crate) fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
         assert_eq!(status.forked_from.map(|(lineage, _)| Some(lineage)), Some(before));
         holds_all(&cluster, &commands);
         // It survives the next restart.
-        (0..3).for_each(|at| cluster.crash(at));
-        (0..3).for_each(|at| cluster.start(at));
-        cluster.until("serving again", 5 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &commands);
+        cluster.restart_all(0..3);
+        settles(&mut cluster, "serving again", 5 * SECOND, &commands);
     }
 }
 
@@ -188,8 +215,7 @@ pub(crate) fn grp_17_two_of_three_lose_theirs_and_the_operator_recovers() {
 pub(crate) fn grp_28_after_a_restart_of_all_nobody_is_online_before_it_has_everything() {
     for seed in 0..30 {
         let (mut cluster, commands) = formed(seed, 3, |_| durable());
-        (0..3).for_each(|at| cluster.crash(at));
-        (0..3).for_each(|at| cluster.start(at));
+        cluster.restart_all(0..3);
         let mut seen = [false; 3];
         for _ in 0..100_000 {
             if seen == [true; 3] {
@@ -229,7 +255,7 @@ pub(crate) fn grp_17_recovery_of_a_compacted_log() {
         }
         cluster.run(SECOND);
         cluster.until("all is even", 5 * SECOND, Cluster::is_settled);
-        [0, 1].into_iter().for_each(|at| cluster.crash(at));
+        cluster.crash_all([0, 1]);
         cluster.run(5 * SECOND);
         let (request, gone) = (RequestId(1), BTreeSet::from([peer(0), peer(1)]));
         cluster.input(2, Input::Recover { request, gone });
@@ -241,12 +267,11 @@ pub(crate) fn grp_17_recovery_of_a_compacted_log() {
             cluster.wipe(at);
             cluster.start(at);
         }
-        cluster.until("all vote again", 10 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &commands);
-        (0..3).filter(|_| seed % 4 > 0).for_each(|at| cluster.crash(at));
-        (0..3).filter(|_| seed % 4 > 0).for_each(|at| cluster.start(at));
-        cluster.until("serving again", 5 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &commands);
+        settles(&mut cluster, "all vote again", 10 * SECOND, &commands);
+        if seed % 4 > 0 {
+            cluster.restart_all(0..3);
+        }
+        settles(&mut cluster, "serving again", 5 * SECOND, &commands);
     }
 }
 
@@ -287,8 +312,7 @@ pub(crate) fn grp_16_a_copy_of_a_lost_lineage_goes_on() {
                 cluster.hosts[leader].status().voters.iter().any(|member| member.seat == seat)
             })
             .collect();
-        voters.iter().for_each(|at| cluster.crash(*at));
-        voters.iter().for_each(|at| cluster.start(*at));
+        cluster.restart_all(voters);
         cluster.until("going on", 20 * SECOND, |c| c.is_formed() && c.is_even());
         assert!(cluster.hosts[0].status().forked_from.is_some());
         holds_all(&cluster, &commands);
@@ -345,8 +369,7 @@ pub(crate) fn grp_22_observers_copy_and_never_lead() {
         let observer = |at| GroupConfig { can_vote: at > 0, ..config() };
         let (mut cluster, commands) = formed(seed, 3, observer);
         holds_all(&cluster, &commands);
-        cluster.crash(1);
-        cluster.crash(2);
+        cluster.crash_all([1, 2]);
         cluster.run(30 * SECOND);
         assert_eq!(cluster.leader(), None);
     }
@@ -360,8 +383,7 @@ pub(crate) fn grp_23_an_observer_becomes_a_voter_and_back() {
     cluster.until("it votes", 5 * SECOND, Cluster::is_full);
     cluster.hosts[0].config.can_vote = false;
     cluster.input(0, Input::CanVote(false));
-    cluster.until("it does not", 5 * SECOND, Cluster::is_settled);
-    holds_all(&cluster, &commands);
+    settles(&mut cluster, "it does not", 5 * SECOND, &commands);
 }
 
 #[test]
@@ -400,36 +422,26 @@ pub(crate) fn grp_26_a_failed_machine_hands_over() {
 #[test]
 pub(crate) fn first_command_with_two_learners_one_crashes() {
     for seed in 0..60 {
-        let mut cluster = Cluster::new(seed, 3, |_| config());
-        cluster.until("a leader", SECOND, Cluster::is_formed);
-        cluster.run(Duration::from_millis(50));
-        let leader = cluster.leader().unwrap();
-        let command = cluster.execute(leader);
+        let (mut cluster, leader, command) = begun(seed);
         cluster.run(Duration::from_micros(200 * (seed % 20)));
         let gone = (leader + 1) % 3;
         cluster.crash(gone);
         cluster.until("committed", SECOND, |c| c.committed(leader, command));
         cluster.start(gone);
-        cluster.until("all vote", 10 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &[command]);
+        settles(&mut cluster, "all vote", 10 * SECOND, &[command]);
     }
 }
 
 #[test]
 pub(crate) fn promoted_learner_cut_off_leaves_unaware() {
     for seed in 0..60 {
-        let mut cluster = Cluster::new(seed, 3, |_| config());
-        cluster.until("a leader", SECOND, Cluster::is_formed);
-        cluster.run(Duration::from_millis(50));
-        let leader = cluster.leader().unwrap();
-        let command = cluster.execute(leader);
+        let (mut cluster, leader, command) = begun(seed);
         cluster.run(Duration::from_micros(100 * (seed % 20)));
         let gone = (leader + 1) % 3;
         cluster.partition(&[gone]);
         cluster.run(15 * SECOND);
         cluster.heal();
-        cluster.until("all vote", 20 * SECOND, Cluster::is_settled);
-        holds_all(&cluster, &[command]);
+        settles(&mut cluster, "all vote", 20 * SECOND, &[command]);
     }
 }
 
@@ -448,8 +460,7 @@ pub(crate) fn half_cut_off_but_alive_must_not_elect() {
 #[test]
 pub(crate) fn grp_29_the_store_of_another_peer_is_left_alone() {
     let (mut cluster, commands) = formed(3, 2, |_| durable());
-    cluster.crash(0);
-    cluster.crash(1);
+    cluster.crash_all([0, 1]);
     let store = cluster.hosts[0].disk.copy();
     let mut other = Cluster::new(4, 2, |_| durable());
     other.crash(1);
@@ -462,8 +473,7 @@ pub(crate) fn grp_29_the_store_of_another_peer_is_left_alone() {
     let entries = |copy: Option<crate::disk::Contents>| copy.map(|copy| copy.entries());
     assert_eq!(entries(other.hosts[1].disk.copy()), entries(store), "nothing was written");
     // With the key that it belongs to, everything is there.
-    cluster.start(0);
-    cluster.start(1);
+    cluster.start_all([0, 1]);
     cluster.until("they serve again", 10 * SECOND, Cluster::is_settled);
     cluster.run(SECOND);
     holds_all(&cluster, &commands);

@@ -31,7 +31,7 @@ fn write(cluster: &mut Cluster, at: usize, commands: usize) {
 /// A group whose members vote but for those that are down, with some commands.
 fn formed(seed: u64, hosts: usize, down: &[usize], of: impl Fn(usize) -> GroupConfig) -> Cluster {
     let mut cluster = Cluster::new(seed, hosts, of);
-    down.iter().for_each(|at| cluster.crash(*at));
+    cluster.crash_all(down.iter().copied());
     cluster.until("a leader", 5 * SECOND, Cluster::is_formed);
     let at = cluster.leader().unwrap();
     cluster.execute(at);
@@ -82,8 +82,7 @@ pub(crate) fn grp_41_s14_what_is_compacted_survives_a_restart() {
         compacted(&mut cluster, 120);
         assert!(cluster.hosts.iter().all(|host| host.disk.snapshot().is_some()));
         let before = cluster.hosts[0].machine.commands().to_vec();
-        (0..3).for_each(|at| cluster.crash(at));
-        (0..3).for_each(|at| cluster.start(at));
+        cluster.restart_all(0..3);
         catches_up(&mut cluster);
         // The machine asserts that nothing is applied twice or left out.
         assert_eq!(cluster.hosts[1].machine.commands()[..before.len()], before);

@@ -170,7 +170,7 @@ pub(crate) fn grp_17_survivors_follow_the_one_who_recovered() {
             cluster.committed(at, last) && cluster.hosts[3].machine.commands().contains(&last)
         });
         commands.push(last);
-        (0..3).for_each(|gone| cluster.crash(gone));
+        cluster.crash_all(0..3);
         cluster.run(5 * SECOND);
         cluster.join(&[3, 4]);
         cluster.run(5 * SECOND);
@@ -183,7 +183,7 @@ pub(crate) fn grp_17_survivors_follow_the_one_who_recovered() {
         assert_eq!(cluster.hosts[4].lineage(), cluster.hosts[3].lineage());
         holds_all(&cluster, &commands);
         // Those who were said to be gone come back, with what they had: they follow as well.
-        (0..3).for_each(|at| cluster.start(at));
+        cluster.start_all(0..3);
         cluster.heal();
         cluster.until("all vote", 20 * SECOND, Cluster::is_settled);
         holds_all(&cluster, &commands);
