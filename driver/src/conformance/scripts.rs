@@ -14,7 +14,7 @@ use super::{
     scenarios::{knows, meet, numbers, subscribed, take},
     transcript::Transcript,
 };
-use crate::Network;
+use crate::{Network, streams::producer::Producer};
 
 /// Looks in a row that must find nothing new before a script takes the next step.
 const LOOKS: usize = 60;
@@ -62,6 +62,22 @@ impl<H: Harness> Stage<H> {
         };
         self.bench.until(quiet).await;
         self.transcripts.iter().for_each(|each| each.part(name));
+    }
+
+    /// A whole subscription to a new producer: more items than the window holds, one after the other.
+    async fn subscription(&self, producer: &Producer<u64>, consumes: &Network) {
+        self.step("produced").await;
+        let mut consumer =
+            consumes.streams().consumer_of(numbers()).with_window(4, 1 << 16).build();
+        subscribed(&self.bench, producer, &consumer).await;
+        for item in 0..6 {
+            self.step("item").await;
+            self.bench.soon(producer.send(item)).await.expect("online");
+            assert_eq!(take(&self.bench, &mut consumer, 1).await, [item]);
+        }
+        self.step("no more").await;
+        drop(consumer);
+        self.bench.soon(producer.when().unsubscribed()).await;
     }
 
     /// Compares what the observed node asked for with what it should.
@@ -116,17 +132,7 @@ pub async fn script_news<H: Harness>(bench: Bench<H>) {
 pub async fn script_consume<H: Harness>(bench: Bench<H>) {
     let stage = Stage::met(bench).await;
     let producer = stage.other.streams().producer_of(numbers()).build().expect("the only one");
-    stage.step("produced").await;
-    let mut consumer = stage.me.streams().consumer_of(numbers()).with_window(4, 1 << 16).build();
-    subscribed(&stage.bench, &producer, &consumer).await;
-    for item in 0..6 {
-        stage.step("item").await;
-        stage.bench.soon(producer.send(item)).await.expect("online");
-        assert_eq!(take(&stage.bench, &mut consumer, 1).await, [item]);
-    }
-    stage.step("no more").await;
-    drop(consumer);
-    stage.bench.soon(producer.when().unsubscribed()).await;
+    stage.subscription(&producer, &stage.me).await;
     stage.step("not produced").await;
     drop(producer);
     compare!(stage, "consume");
@@ -136,17 +142,7 @@ pub async fn script_consume<H: Harness>(bench: Bench<H>) {
 pub async fn script_produce<H: Harness>(bench: Bench<H>) {
     let stage = Stage::met(bench).await;
     let producer = stage.me.streams().producer_of(numbers()).build().expect("the only one");
-    stage.step("produced").await;
-    let mut consumer = stage.other.streams().consumer_of(numbers()).with_window(4, 1 << 16).build();
-    subscribed(&stage.bench, &producer, &consumer).await;
-    for item in 0..6 {
-        stage.step("item").await;
-        stage.bench.soon(producer.send(item)).await.expect("online");
-        assert_eq!(take(&stage.bench, &mut consumer, 1).await, [item]);
-    }
-    stage.step("no more").await;
-    drop(consumer);
-    stage.bench.soon(producer.when().unsubscribed()).await;
+    stage.subscription(&producer, &stage.other).await;
     compare!(stage, "produce");
 }
 
