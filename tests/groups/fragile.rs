@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
+#[path = "../support/asked_store.rs"]
+mod asked_store;
+
 use std::{
     convert::Infallible,
     fmt, io,
@@ -11,10 +14,10 @@ use std::{
     },
 };
 
+use asked_store::{AskedStore, Call};
 use mosaik::{
-    driver::storage::{Loaded, SnapshotReader, StoreError},
-    groups::{ApplyContext, InMemoryLogStore, LogReplaySync, LogStore, StateMachine},
-    proto::raft::{Position, Seat, Snapshot, Write},
+    driver::storage::StoreError,
+    groups::{ApplyContext, LogReplaySync, LogStore, StateMachine},
     *,
 };
 
@@ -214,19 +217,12 @@ impl Full {
     }
 
     pub(crate) fn store(&self) -> impl LogStore + use<> {
-        Disk { inner: InMemoryLogStore::default(), full: self.clone() }
-    }
-}
-
-#[derive(Debug)]
-struct Disk {
-    inner: InMemoryLogStore,
-    full: Full,
-}
-
-impl Disk {
-    fn check(&self) -> Result<(), StoreError> {
-        Self::fail_if(&self.full.all)
+        let full = self.clone();
+        AskedStore::new(move |call| match call {
+            Call::Write | Call::Wipe => Self::fail_if(&full.all),
+            Call::SnapshotChunk => Self::fail_if(&full.snapshots),
+            Call::Sync | Call::Settle => Ok(()),
+        })
     }
 
     fn fail_if(full: &AtomicBool) -> Result<(), StoreError> {
@@ -235,54 +231,5 @@ impl Disk {
         }
         let error = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
         Err(StoreError::Full { doing: "writing", error })
-    }
-}
-
-impl LogStore for Disk {
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.inner.load()
-    }
-
-    fn raise_boot(&mut self) -> Result<u64, StoreError> {
-        self.inner.raise_boot()
-    }
-
-    fn remember_boot(&mut self, seat: Seat, boot: u64) -> Result<(), StoreError> {
-        self.inner.remember_boot(seat, boot)
-    }
-
-    fn write(&mut self, write: &Write) -> Result<(), StoreError> {
-        self.check()?;
-        self.inner.write(write)
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.inner.sync()
-    }
-
-    fn begin_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        self.inner.begin_snapshot(snapshot)
-    }
-
-    fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
-        Self::fail_if(&self.full.snapshots)?;
-        self.inner.snapshot_chunk(chunk)
-    }
-
-    fn finish_snapshot(&mut self) -> Result<(), StoreError> {
-        self.inner.finish_snapshot()
-    }
-
-    fn compact(&mut self, last: Position) -> Result<(), StoreError> {
-        self.inner.compact(last)
-    }
-
-    fn open_snapshot(&mut self) -> Result<Option<Box<dyn SnapshotReader>>, StoreError> {
-        self.inner.open_snapshot()
-    }
-
-    fn wipe(&mut self) -> Result<(), StoreError> {
-        self.check()?;
-        self.inner.wipe()
     }
 }

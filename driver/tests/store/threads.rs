@@ -9,95 +9,35 @@ use std::{
     },
 };
 
-use mosaik_driver::storage::{
-    InMemoryLogStore, Loaded, LogStore, Report, SnapshotReader, StoreError, StoreThread, Task, Wal,
-};
+use mosaik_driver::storage::{LogStore, Report, StoreError, StoreThread, Task, Wal};
 use mosaik_proto::{
     limits,
-    raft::{LogIndex, Position, Seat, Snapshot, Term, Ticket, Write, sole},
+    raft::{LogIndex, Position, Snapshot, Term, Ticket, Write, sole},
 };
 
 use crate::{
+    asked_store::{AskedStore, Call},
     files::Place,
     model::{LINEAGE, commands, content, seat},
 };
 
-/// Syncs only when told how it ends.
-struct Gated {
-    inner: InMemoryLogStore,
-    syncs: Arc<AtomicUsize>,
-    entered: Sender<()>,
-    gate: Receiver<How>,
-    settled: Sender<()>,
-}
-
+/// How a sync ends.
 enum How {
     Well,
     Badly,
     Panicking,
 }
 
-impl LogStore for Gated {
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.inner.load()
-    }
-
-    fn raise_boot(&mut self) -> Result<u64, StoreError> {
-        self.inner.raise_boot()
-    }
-
-    fn remember_boot(&mut self, seat: Seat, boot: u64) -> Result<(), StoreError> {
-        self.inner.remember_boot(seat, boot)
-    }
-
-    fn write(&mut self, write: &Write) -> Result<(), StoreError> {
-        self.inner.write(write)
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.syncs.fetch_add(1, Ordering::SeqCst);
-        let _ = self.entered.send(());
-        match self.gate.recv() {
-            Ok(How::Well) => self.inner.sync(),
-            Ok(How::Badly) => {
+impl How {
+    fn end(self) -> Result<(), StoreError> {
+        match self {
+            Self::Well => Ok(()),
+            Self::Badly => {
                 let error = Arc::new(std::io::Error::other("no"));
                 Err(StoreError::Io { doing: "testing", error })
             }
-            Ok(How::Panicking) => panic!("as the test wants it"),
-            // A disk that never answers.
-            Err(_) => loop {
-                std::thread::park();
-            },
+            Self::Panicking => panic!("as the test wants it"),
         }
-    }
-
-    fn begin_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        self.inner.begin_snapshot(snapshot)
-    }
-
-    fn snapshot_chunk(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
-        self.inner.snapshot_chunk(chunk)
-    }
-
-    fn finish_snapshot(&mut self) -> Result<(), StoreError> {
-        self.inner.finish_snapshot()
-    }
-
-    fn compact(&mut self, last: Position) -> Result<(), StoreError> {
-        self.inner.compact(last)
-    }
-
-    fn open_snapshot(&mut self) -> Result<Option<Box<dyn SnapshotReader>>, StoreError> {
-        self.inner.open_snapshot()
-    }
-
-    fn settle(&mut self) -> Result<(), StoreError> {
-        let _ = self.settled.send(());
-        Ok(())
-    }
-
-    fn wipe(&mut self) -> Result<(), StoreError> {
-        self.inner.wipe()
     }
 }
 
@@ -118,14 +58,31 @@ fn start(store: impl LogStore) -> (StoreThread, Receiver<Report>) {
     (thread.unwrap(), reports)
 }
 
+/// Its store syncs only when told how that ends.
 fn gated() -> Rig {
     let (enter, entered) = mpsc::channel();
-    let (gate, gated) = mpsc::channel();
+    let (gate, gated) = mpsc::channel::<How>();
     let (settle, settled) = mpsc::channel();
     let syncs = Arc::new(AtomicUsize::new(0));
-    let inner = InMemoryLogStore::default();
-    let (thread, reports) =
-        start(Gated { inner, syncs: syncs.clone(), entered: enter, gate: gated, settled: settle });
+    let counted = syncs.clone();
+    let (thread, reports) = start(AskedStore::new(move |call| match call {
+        Call::Sync => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let _ = enter.send(());
+            match gated.recv() {
+                Ok(how) => how.end(),
+                // A disk that never answers.
+                Err(_) => loop {
+                    std::thread::park();
+                },
+            }
+        }
+        Call::Settle => {
+            let _ = settle.send(());
+            Ok(())
+        }
+        Call::Write | Call::SnapshotChunk | Call::Wipe => Ok(()),
+    }));
     assert!(matches!(reports.recv().unwrap(), Report::Loaded(Ok(loaded)) if loaded.boot == 1));
     Rig { thread, reports, syncs, entered, gate, settled }
 }
