@@ -206,14 +206,7 @@ fn cuts(count: usize, long: usize, longest: usize, witness: bool) {
 }
 
 fn answer<T: DeserializeOwned>(process: &Process, word: &str) -> T {
-    process.find(word, Instant::now() + PATIENCE, |lines| {
-        let text = lines.iter().find_map(|line| line.strip_prefix(word)?.strip_prefix(": "))?;
-        Some(serde_json::from_str(text).expect(text))
-    })
-}
-
-fn say(word: &str, value: impl Serialize) {
-    println!("{word}: {}", serde_json::to_string(&value).expect("plain data"));
+    role::answer(process, word, PATIENCE)
 }
 
 /// The parts that are played in processes of their own.

@@ -18,7 +18,7 @@ mod never;
 mod source;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::soon;
 use futures::future::{join_all, try_join_all};
@@ -28,13 +28,16 @@ use mosaik::{
     proto::limits::{BATCH_BYTES, CHANNEL_DEBT, LAG_TIMEOUT, LANE_BYTES, TAIL_BYTES, WINDOW_BYTES},
     *,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use datum::Item;
 use memory::{Counting, Memory};
 use never::{Got, Held, NeverReader};
 use source::{Sent, Source};
-use support::{Process, role};
+use support::{
+    Process,
+    role::{self, say},
+};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -212,14 +215,7 @@ async fn in_three_processes(flood: Flood) {
 
 /// What a process printed behind this word.
 fn answer<T: DeserializeOwned>(process: &Process, word: &str) -> T {
-    process.find(word, Instant::now() + PATIENCE, |lines| {
-        let text = lines.iter().find_map(|line| line.strip_prefix(word)?.strip_prefix(": "))?;
-        Some(serde_json::from_str(text).expect(text))
-    })
-}
-
-fn say(word: &str, value: impl Serialize) {
-    println!("{word}: {}", serde_json::to_string(&value).expect("plain data"));
+    role::answer(process, word, PATIENCE)
 }
 
 /// The parts that are played in processes of their own.

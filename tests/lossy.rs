@@ -4,22 +4,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Data2, nodes, quiet, soon};
-use mosaik::{
-    discovery::Events,
-    streams::{EndReason, StreamEvent, StreamKind},
-};
-
-/// The gaps that were told so far.
-fn gaps(events: &mut Events<StreamEvent>) -> Vec<(u64, u64)> {
-    let mut gaps = Vec::new();
-    while let Ok(Some(event)) = events.try_recv() {
-        if let StreamEvent::Gap { first, last, .. } = event {
-            gaps.push((first, last));
-        }
-    }
-    gaps
-}
+use common::{Data2, gaps, nodes, quiet, soon};
+use mosaik::streams::{EndReason, StreamKind};
 
 /// STR-18: it accepts without any consumer, at once, and a consumer is told the kind.
 #[tokio::test]

@@ -4,7 +4,7 @@ mod common;
 
 use std::{fmt::Debug, time::Duration};
 
-use common::{Data2, Pass, nodes, soon};
+use common::{Data2, Pass, gaps, nodes, soon};
 use mosaik::{
     discovery::Events,
     streams::{ChannelInfo, EndReason, StreamEvent},
@@ -73,15 +73,6 @@ async fn too_slow() -> anyhow::Result<()> {
         next = n + 1;
     }
     assert!(!missed.is_empty());
-    let gaps = |events: &mut Events<StreamEvent>| {
-        let mut gaps = Vec::new();
-        while let Ok(Some(event)) = events.try_recv() {
-            if let StreamEvent::Gap { first, last, .. } = event {
-                gaps.push((first, last));
-            }
-        }
-        gaps
-    };
     assert_eq!((gaps(&mut seen), gaps(&mut told)), (missed.clone(), missed));
     Ok(())
 }

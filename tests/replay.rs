@@ -4,7 +4,7 @@ mod common;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::{Data2, nodes, soon};
+use common::{Data2, gaps, nodes, soon};
 use mosaik::{
     streams::{Replay, StreamEvent},
     *,
@@ -113,15 +113,7 @@ async fn a_replay_holds_nobody() -> anyhow::Result<()> {
     }
     let missing: u64 = missed.iter().map(|(first, last)| last - first + 1).sum();
     assert!(missing > 0 && late.missed() == missing, "{missed:?}");
-    let mut gaps = [Vec::new(), Vec::new()];
-    for (gaps, events) in gaps.iter_mut().zip([&mut events, &mut told]) {
-        while let Ok(Some(event)) = events.try_recv() {
-            if let StreamEvent::Gap { first, last, .. } = event {
-                gaps.push((first, last));
-            }
-        }
-    }
-    assert_eq!(gaps, [missed.clone(), missed]);
+    assert_eq!([gaps(&mut events), gaps(&mut told)], [missed.clone(), missed]);
     // Caught up, it is a consumer like the other: what is sent now it holds.
     let sending = async {
         for n in 5 * KEPT..7 * KEPT {

@@ -13,6 +13,7 @@ use std::{
 use futures::future::try_join_all;
 use mosaik::{
     discovery::{Event, Events, RecvError},
+    streams::StreamEvent,
     tickets::{Expiration, InvalidTicket, Ticket, TicketValidator},
     *,
 };
@@ -138,6 +139,17 @@ pub(crate) fn event<T>(
             }
         }
     })
+}
+
+/// The gaps among the events that are there.
+pub(crate) fn gaps(events: &mut Events<StreamEvent>) -> Vec<(u64, u64)> {
+    let mut gaps = Vec::new();
+    while let Some(event) = events.try_recv().expect("few events") {
+        if let StreamEvent::Gap { first, last, .. } = event {
+            gaps.push((first, last));
+        }
+    }
+    gaps
 }
 
 /// A datum like any other.

@@ -10,7 +10,7 @@ use mosaik::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::{Item, STREAM, say};
+use crate::{Item, STREAM, support::role::say};
 
 /// How often it says how far it is.
 const SAY_EVERY: Duration = Duration::from_millis(50);

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use mosaik::{streams::StreamEvent, *};
+use mosaik::*;
 use tokio::time::sleep;
 
-use crate::{Item, STREAM, say};
+use crate::{Item, STREAM, common::gaps, support::role::say};
 
 /// Items between two breaths: cuts fall into a transfer that goes on, and the machine has others.
 const BURST: u64 = 128;
@@ -42,13 +42,7 @@ pub(crate) async fn run(network: NetworkId, witness: bool, told: Receiver<String
     }
     say("sent", sent);
     while told.recv().is_ok() {
-        let mut gaps = Vec::new();
-        while let Some(event) = events.try_recv().expect("few events") {
-            if let StreamEvent::Gap { first, last, .. } = event {
-                gaps.push((first, last));
-            }
-        }
-        say("gaps", gaps);
+        say("gaps", gaps(&mut events));
     }
 }
 

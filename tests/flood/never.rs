@@ -8,7 +8,7 @@ use mosaik::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    common::soon,
+    common::{gaps, soon},
     datum::Item,
     memory::{self, Memory},
     node, source,
@@ -45,17 +45,6 @@ pub(crate) struct Got {
     pub(crate) told: Vec<(u64, u64)>,
     /// Items before the first gap.
     pub(crate) first_run: u64,
-}
-
-/// The gaps among these events.
-pub(crate) fn gaps(events: &mut Events<StreamEvent>) -> Vec<(u64, u64)> {
-    let mut gaps = Vec::new();
-    while let Some(event) = events.try_recv().expect("few events") {
-        if let StreamEvent::Gap { first, last, .. } = event {
-            gaps.push((first, last));
-        }
-    }
-    gaps
 }
 
 impl NeverReader {

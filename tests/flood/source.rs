@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     READERS,
-    common::soon,
+    common::{gaps, soon},
     datum::Item,
     memory::{self, Memory},
     never, node,
@@ -141,6 +141,6 @@ impl Source {
 
     /// The gaps that it was told of so far.
     pub(crate) fn gaps(&mut self) -> Vec<(u64, u64)> {
-        never::gaps(&mut self.events)
+        gaps(&mut self.events)
     }
 }

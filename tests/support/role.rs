@@ -10,9 +10,12 @@ use std::{
     process::{Command, exit},
     sync::mpsc::{Receiver, sync_channel},
     thread,
+    time::{Duration, Instant},
 };
 
-use super::Hosts;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Hosts, Process};
 
 const ROLE: &str = "MOSAIK_TEST_ROLE";
 
@@ -41,4 +44,20 @@ pub(crate) fn role() -> Option<(Vec<String>, Receiver<String>)> {
         exit(0);
     });
     Some((role.split(' ').map(str::to_owned).collect(), told))
+}
+
+/// Prints a value behind a word, for [`answer`] in the test.
+pub(crate) fn say(word: &str, value: impl Serialize) {
+    println!("{word}: {}", serde_json::to_string(&value).expect("plain data"));
+}
+
+/// What a process printed behind this word, as soon as it is there.
+///
+/// # Panics
+/// If it is not there within `patience`.
+pub(crate) fn answer<T: DeserializeOwned>(process: &Process, word: &str, patience: Duration) -> T {
+    process.find(word, Instant::now() + patience, |lines| {
+        let text = lines.iter().find_map(|line| line.strip_prefix(word)?.strip_prefix(": "))?;
+        Some(serde_json::from_str(text).expect(text))
+    })
 }
