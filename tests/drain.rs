@@ -1,6 +1,6 @@
 //! What a producer accepted outlives its last handle.
 mod common;
-use common::{Data2, nodes, soon};
+use common::{Data2, eventually, nodes, soon};
 use mosaik::Bytes;
 use std::time::Duration;
 
@@ -37,8 +37,11 @@ async fn accepted_items_outlive_the_producer_of_a_slow_consumer() -> anyhow::Res
     for n in 0..200 {
         producer.send(Data2(n)).await?;
     }
+    let stream = *producer.stream_id();
     drop(producer);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The end is known before anything is read.
+    let theirs = || n1.discovery().catalog().get(&n0.local().id()).cloned().expect("known");
+    eventually(|| !theirs().streams().contains(&stream)).await;
     for n in 0..200 {
         let next = tokio::time::timeout(Duration::from_secs(5), consumer.next()).await;
         assert_eq!(next.ok().flatten(), Some(Data2(n)));

@@ -47,7 +47,7 @@ async fn a_panicking_online_condition_does_not_end_the_node() {
         .build()
         .unwrap();
     let _c = n1.streams().consume::<Data1>();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    soon(bad.when().subscribed()).await;
     assert!(!bad.is_online());
     let open = n0.streams().producer::<Data1>().with_stream_id("open").build().unwrap();
     let mut reader = n1.streams().consumer::<Data1>().with_stream_id("open").build();
@@ -60,12 +60,13 @@ async fn a_panicking_online_condition_does_not_end_the_node() {
 async fn a_panicking_online_condition_of_a_consumer() {
     let [n0, n1] = nodes().await;
     let producer = n0.streams().produce::<Data1>();
-    let _bad = n1
+    let bad = n1
         .streams()
         .consumer::<Data1>()
         .online_when(|c| c.with_predicate(|_| panic!("deliberate")))
         .build();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    soon(bad.when().subscribed()).await;
+    assert!(!bad.is_online());
     let mut good = n1.streams().consume::<Data1>();
     within(Duration::from_secs(5), producer.when().subscribed().minimum_of(2)).await;
     within(Duration::from_secs(5), producer.send(Data1("alive".into()))).await.unwrap();
