@@ -307,3 +307,9 @@ macro_rules! stream {
 #[doc = include_str!("../docs/write-your-own-driver.md")]
 #[derive(Debug)]
 pub struct WriteYourOwnDriver;
+
+/// The programs in `README.md` compile; one of them is for smol.
+#[cfg(all(doctest, feature = "tokio", feature = "smol"))]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;
