@@ -6,6 +6,7 @@ pub(crate) mod catalog;
 pub(crate) mod channels;
 pub(crate) mod consumer;
 pub(crate) mod discovery;
+pub(crate) mod framing;
 pub(crate) mod group;
 pub(crate) mod group_calls;
 pub(crate) mod group_error;

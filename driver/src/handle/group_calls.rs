@@ -17,6 +17,7 @@ use mosaik_proto::{
 };
 
 use super::{
+    framing::frame,
     group::QueryResultAt,
     group_error::{CommandError, QueryError},
 };
@@ -24,7 +25,7 @@ use crate::{
     datum::Datum,
     groups::{
         StateMachine,
-        calls::{self, CallId, Ending, Refused, Until},
+        calls::{CallId, Ending, Refused, Until},
         cell::{GroupCell, View},
         reads::{self, Place, Verdict},
         runner::{self, Hosted},
@@ -40,7 +41,7 @@ enum Unsendable<D: Datum> {
 /// Appends a command to a batch, if all members can read it.
 fn write<D: Datum>(command: &D, batch: &mut BytesMut, long: bool) -> Result<usize, Unsendable<D>> {
     let encode = |batch: &mut BytesMut| command.encode_into(batch).map_err(Unsendable::Encoding);
-    calls::frame(batch, long, encode, |bytes| {
+    frame(batch, long, encode, |bytes| {
         if bytes.len() > limits::COMMAND_BYTES {
             return Err(Unsendable::TooLarge(bytes.len()));
         }

@@ -15,11 +15,12 @@ use futures_util::Sink;
 use mosaik_proto::{
     ids::{ProducerId, StreamId, SubscriptionId},
     limits, node,
-    streams::{ProducerConfig, item},
+    streams::ProducerConfig,
 };
 
 use super::{
     channels::{ChannelInfo, Channels, Lag, Lagging, Stats, StreamEvent},
+    framing::frame,
     send_error::Error,
     shared::Shared,
     undelivered::UndeliveredSink,
@@ -121,7 +122,7 @@ impl ProducerCell {
     /// Takes an item; `reserved` if a place is held for it, which is used up in any case.
     fn push<D: Datum>(&self, item: D, reserved: bool) -> Result<bool, Error<D>> {
         let is_online = || self.channels.is_online();
-        let pushed = self.lane.push(reserved, is_online, |batch, long| encode(&item, batch, long));
+        let pushed = self.lane.push(reserved, is_online, |batch, long| write(&item, batch, long));
         pushed.map_err(|refused| match refused {
             Refused::Ended => Error::Closed(Some(item)),
             Refused::Offline => Error::Offline(item),
@@ -137,42 +138,17 @@ enum Unsendable<E> {
     TooLarge(usize),
 }
 
-/// Appends an item with its length in front, in the long form if `long`, else in the form that fits;
-/// on failure the batch is as it was.
-fn encode<D: Datum>(
+/// Appends an item to a batch.
+fn write<D: Datum>(
     item: &D,
     batch: &mut BytesMut,
     long: bool,
 ) -> Result<usize, Unsendable<D::EncodeError>> {
-    /// Cuts a half-written item off, also when the encoder panics.
-    struct Undo<'a>(&'a mut BytesMut, usize);
-    impl Drop for Undo<'_> {
-        fn drop(&mut self) {
-            self.0.truncate(self.1);
-        }
-    }
-    let start = batch.len();
-    let mut undo = Undo(batch, start);
-    let form = if long { item::LONG } else { item::SHORT };
-    undo.0.extend_from_slice(&[0; item::LONG][..form]);
-    item.encode_into(undo.0).map_err(Unsendable::Encoding)?;
-    let payload = undo.0.len() - start - form;
-    if payload > limits::ITEM_BYTES {
-        return Err(Unsendable::TooLarge(payload));
-    }
-    match item::short(payload).filter(|_| !long) {
-        Some(short) => undo.0[start..start + form].copy_from_slice(&short),
-        None => {
-            if !long {
-                undo.0.extend_from_slice(&[0; item::LONG - item::SHORT]);
-                let end = start + item::SHORT + payload;
-                undo.0.copy_within(start + item::SHORT..end, start + item::LONG);
-            }
-            undo.0[start..start + item::LONG].copy_from_slice(&item::long(payload));
-        }
-    }
-    undo.1 = undo.0.len();
-    Ok(payload)
+    let encode = |batch: &mut BytesMut| item.encode_into(batch).map_err(Unsendable::Encoding);
+    frame(batch, long, encode, |bytes| match bytes.len() {
+        fits if fits <= limits::ITEM_BYTES => Ok(()),
+        bytes => Err(Unsendable::TooLarge(bytes)),
+    })
 }
 
 /// Sends the items of one stream to everybody who consumes it.

@@ -1,6 +1,7 @@
 use std::{convert::Infallible, task::Context};
 
 use super::*;
+use crate::handle::framing::frame;
 
 fn calls() -> Calls {
     let calls = Calls::default();
