@@ -1,9 +1,9 @@
 //! Leaving in good order.
 
-use super::{Output, context::Cx, group::Group, state::State};
+use super::{Output, context::Cx, frames::Announcement, group::Group, state::State};
 use crate::{
     mutant::{self, Mutant},
-    raft,
+    raft::{self, Raft, Seat},
     time::Instant,
 };
 
@@ -54,24 +54,44 @@ impl Group {
     /// Leaves when nobody counts on this member any more.
     pub(super) fn go_on_leaving(&mut self, cx: &mut Cx<'_>) {
         let Some(leaving) = self.leaving.as_ref().filter(|_| !self.closed) else { return };
-        let led = leaving.led;
         let State::Member(standing) = &self.state else { return self.close(cx) };
         let raft = &standing.raft;
-        let me = raft.seat();
-        let others = raft.membership().seats().iter().any(|seat| *seat != me);
-        let succeeded = !led || raft.leader().is_some_and(|leader| leader != me);
-        let removed = !raft.holds() || mutant::on(Mutant::LeaverStaysListed);
-        let done = if self.config.durable { succeeded } else { removed };
-        // A sole voter in memory that has commands waits for who may take them over.
-        let heir = |lag: raft::Lag| {
-            let said = self.bonds.get(&lag.seat.peer);
-            lag.linked && lag.seat != me && said.is_some_and(|said| said.can_vote)
-        };
-        let heirs = !self.config.durable && raft.log().commands() > 0 && raft.lags().any(heir);
-        // What was executed before is given the time that is left.
-        if (done || !others && !heirs) && self.calls.client.is_idle() {
-            self.close(cx);
+        let met = || self.bonds.peers().map(|(_, said)| said);
+        let deserted = met().count() > 0 && met().all(|said| said.left);
+        // Another leads only with this member's vote, maybe.
+        let succeeded = raft.leader().is_some_and(|leader| leader != raft.seat());
+        let kept = self.config.durable && leaving.led && !succeeded;
+        // What was executed before is given the time that is left, but not by those who have left.
+        let idle = self.calls.client.is_idle();
+        if deserted || idle && !kept && (self.config.durable || self.is_let_go(raft)) {
+            return self.close(cx);
         }
+        if kept && !raft.is_handing_over() {
+            // Whom it asked to lead is gone.
+            self.raft(raft::Event::Transfer(None), cx);
+        }
+    }
+
+    /// True if the voters do without this member in memory, or have to.
+    fn is_let_go(&self, raft: &Raft) -> bool {
+        if !raft.holds() || mutant::on(Mutant::LeaverStaysListed) {
+            return true;
+        }
+        let me = raft.seat();
+        let would_vote = |said: &Announcement| !said.left && said.can_vote;
+        let said = |seat: &Seat| self.bonds.get(&seat.peer);
+        let mut others =
+            raft.membership().seats().into_iter().filter(|seat| *seat != me).peekable();
+        if others.peek().is_none() {
+            // A sole voter that has commands waits for who may take them over.
+            let heir = |lag: raft::Lag| {
+                lag.linked && lag.seat != me && said(&lag.seat).is_some_and(would_vote)
+            };
+            return raft.log().commands() == 0 || !raft.lags().any(heir);
+        }
+        // All leave: the set stays as it is, because nobody would take over.
+        !self.bonds.peers().any(|(_, said)| would_vote(said))
+            && others.all(|seat| said(&seat).is_some())
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

@@ -1,7 +1,8 @@
 //! Who votes: the leader fills seats, replaces lost ones, and lets go who wants to leave.
 
 use super::{
-    Action, Founders, Kind, Membership, Message, Raft, Run, Seat, State, Voters, vocabulary::encode,
+    Action, Founders, Kind, Membership, Message, Raft, Run, Seat, State, Voters,
+    progress::Progress, vocabulary::encode,
 };
 use crate::{
     core::Outbox,
@@ -126,7 +127,7 @@ impl Raft {
     pub(super) fn on_transfer(&mut self, to: Option<Seat>, now: Instant, out: &mut Outbox<Action>) {
         let Some(to) = to.or_else(|| self.successor()) else { return };
         let State::Leader(leader) = &mut self.state else { return };
-        let able = leader.member(&to).is_some_and(|member| member.linked && member.can_vote);
+        let able = leader.member(&to).is_some_and(Progress::may_lead);
         if to == self.config.seat || !able || !self.history.latest().lists(&to) {
             return;
         }
@@ -134,12 +135,19 @@ impl Raft {
         self.hand_over_if_ready(to, out);
     }
 
+    /// RAFT-17: true while it leads, takes nothing, and waits for another to take over.
+    #[must_use]
+    pub const fn is_handing_over(&self) -> bool {
+        matches!(&self.state, State::Leader(leader) if leader.transfer.is_some())
+    }
+
     /// The linked voter that has most of the log.
     fn successor(&self) -> Option<Seat> {
         let State::Leader(leader) = &self.state else { return None };
-        let others = leader.members.iter().filter(|member| {
-            member.voter && member.linked && member.can_vote && member.seat != self.config.seat
-        });
+        let others = leader
+            .members
+            .iter()
+            .filter(|member| member.voter && member.may_lead() && member.seat != self.config.seat);
         others.max_by_key(|member| member.received).map(|member| member.seat)
     }
 

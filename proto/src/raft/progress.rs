@@ -52,6 +52,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// It is here, and would lead if asked.
+    pub(super) const fn may_lead(&self) -> bool {
+        self.linked && self.can_vote
+    }
+
     /// A member of which nothing is known yet but that logs may agree up to `last`.
     pub(super) fn new(seat: Seat, last: LogIndex, now: Instant) -> Self {
         Self {

@@ -114,6 +114,11 @@ impl Raft {
             leader.members = members;
             leader.sets = sets;
             leader.unsettled = true;
+            // RAFT-17: who is gone takes over from nobody; commands are taken again.
+            let able = |(to, _)| leader.member(&to).is_some_and(Progress::may_lead);
+            if !leader.transfer.is_none_or(able) {
+                leader.transfer = None;
+            }
         }
     }
 

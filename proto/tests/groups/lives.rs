@@ -478,3 +478,31 @@ pub(crate) fn grp_29_the_store_of_another_peer_is_left_alone() {
     cluster.run(SECOND);
     holds_all(&cluster, &commands);
 }
+
+#[test]
+fn grp_24_when_all_leave_at_once_nobody_waits_for_those_who_left() {
+    for durable in [false, true] {
+        for (seed, hosts) in (0..20).flat_map(|seed| [2, 3, 5].map(|hosts| (seed, hosts))) {
+            let (mut cluster, _) = formed(seed, hosts, |_| GroupConfig { durable, ..config() });
+            (0..hosts).for_each(|at| cluster.input(at, Input::Leave));
+            let all = |cluster: &Cluster| cluster.hosts.iter().all(|host| host.closed);
+            let took = cluster.until("all have left", SECOND, all);
+            assert!(took < Duration::from_millis(100), "{hosts}, durable {durable}: {took:?}");
+        }
+    }
+}
+
+/// A member that would lead may be gone before it hears so.
+#[test]
+fn grp_24_a_leader_that_leaves_asks_another_if_the_first_goes_too() {
+    for seed in 0..30 {
+        let (mut cluster, _) = formed(seed, 3, |_| durable());
+        let leader = cluster.leader().unwrap();
+        let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
+        let (gone, stays) = if seed % 2 == 0 { (first, second) } else { (second, first) };
+        cluster.input(leader, Input::Leave);
+        cluster.crash(gone);
+        let took = cluster.until("the other leads", 5 * SECOND, |c| c.hosts[stays].leads());
+        assert!(took < Duration::from_millis(100), "seed {seed}: {took:?}");
+    }
+}
