@@ -14,7 +14,7 @@ const FAULTS: [&str; 7] = ["run", "--release", "-q", "-p", "mosaik-sim", "--", "
 /// Runs the real loop and handles.
 const DRIVERS: &str = "run --release -q -p mosaik-sim -- --level 2 --seeds 60";
 /// Runs groups under faults.
-const GROUPS: &str = "run --release -q -p mosaik-sim -- groups --seeds 38";
+const GROUPS: &str = "run --release -q -p mosaik-sim -- groups --seeds 100";
 /// Seeds of the first run; it tells how many fit the next.
 const FIRST: u64 = 20;
 /// A run that takes this many times what it should, hangs.
