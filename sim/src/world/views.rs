@@ -74,6 +74,12 @@ impl World {
         self.hosts[host.0].running.is_some()
     }
 
+    /// True if a process runs there that was asked to end in good order.
+    #[must_use]
+    pub fn is_ending(&self, host: HostId) -> bool {
+        self.hosts[host.0].running.as_ref().is_some_and(|running| running.leaving)
+    }
+
     /// How often processes were started there.
     #[must_use]
     pub fn boots(&self, host: HostId) -> u32 {

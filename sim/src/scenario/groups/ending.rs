@@ -47,6 +47,10 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
 fn online(world: &World, group: GroupId) -> Result<(), String> {
     let mut lineage = None;
     for host in world.hosts().filter(|host| world.is_running(*host)) {
+        if world.is_ending(host) {
+            // What it is asked for now ends with it: it starts again.
+            return Err(format!("{host} is about to end"));
+        }
         let status = world.group_status(host, group);
         let status = status.ok_or_else(|| format!("{host} takes no part"))?;
         if !status.online {
