@@ -187,7 +187,8 @@ pub const READS: usize = 16 * 1024;
 /// Bytes of entries behind the last snapshot at which the leader asks for another, unless the group
 /// says otherwise.
 pub const SNAPSHOT_AFTER_BYTES: u64 = 32 * 1024 * 1024;
-/// So many times as much while a member fetches the present one: a new one would make it begin anew.
+/// So many times as much, or so many [`FETCH_WINDOW`]s, and the bytes of the snapshot while a member
+/// fetches that: a new one would make it begin anew.
 pub const SNAPSHOT_PATIENCE: u64 = 4;
 /// Bytes of entries that a snapshot covers and that are kept nevertheless, for members that are only
 /// a little behind, unless the group says otherwise.

@@ -92,7 +92,15 @@ impl Snapshots {
         // What failed is not tried again at once.
         let kept = self.tail + self.after / 8 * self.failures.min(8);
         let more = |after| log.weight() > kept + after;
-        more(self.after) && (more(self.after * limits::SNAPSHOT_PATIENCE) || !fetched())
+        more(self.after) && (more(self.patience()) || !fetched())
+    }
+
+    /// Bytes of the log that are waited for while the present snapshot is fetched: as many as it has, for
+    /// who gets them faster than the log grows, and some round trips.
+    fn patience(&self) -> u64 {
+        let trips = self.after.max(limits::FETCH_WINDOW as u64) * limits::SNAPSHOT_PATIENCE;
+        let bytes = self.held.as_ref().map_or(0, |held| held.bytes);
+        trips.saturating_add(bytes).min(limits::LOG_BYTES / 4 * 3)
     }
 
     /// The mark is in the log.

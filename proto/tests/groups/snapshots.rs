@@ -114,6 +114,29 @@ pub(crate) fn grp_43_a_newcomer_gets_what_the_log_does_not_hold_any_more() {
 }
 
 #[test]
+pub(crate) fn grp_40_a_fetch_ends_though_the_log_grows_meanwhile() {
+    for seed in 0..5 {
+        let mut cluster = formed(seed, 4, &[3], |_| small());
+        cluster.hosts.iter_mut().for_each(|host| host.machine.padding = 6_000_000);
+        compacted(&mut cluster, 100);
+        // Several round trips, and a log that calls for the next snapshot within each of them.
+        let trip = Duration::from_millis(20);
+        cluster.delay = (trip, trip);
+        cluster.start(3);
+        let leader = cluster.leader().unwrap();
+        let mut waited = Duration::ZERO;
+        while cluster.hosts[3].machine.installed == 0 {
+            assert!(waited < 3 * SECOND, "it begins anew for ever\n{}", cluster.describe());
+            cluster.execute(leader);
+            cluster.run(Duration::from_micros(200));
+            waited += Duration::from_micros(200);
+        }
+        catches_up(&mut cluster);
+        assert_eq!(cluster.hosts[3].machine.installed, 1, "one snapshot is enough");
+    }
+}
+
+#[test]
 pub(crate) fn l4_a_source_that_dies_in_the_middle_is_replaced() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 5, &[4], |_| small());
