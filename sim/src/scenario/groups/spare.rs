@@ -2,6 +2,7 @@
 //! shows nothing.
 
 use mosaik_proto::{
+    groups::Blocked,
     ids::GroupId,
     raft::{Lineage, Role, Seat},
 };
@@ -36,12 +37,17 @@ fn keeps(
     others * 2 >= voters.len() + voters.len() % 2
 }
 
-/// True if a seat is there: its process says so, or, where none does, its store.
+/// True if a seat is there and stays: its process says so, or, where none does, its store. One in memory
+/// that is leaving is as good as gone.
 fn holds(world: &World, group: GroupId, seat: Seat, lineage: Lineage) -> bool {
     let there = Some((seat.id, lineage));
     world.hosts().filter(|host| world.peer(*host) == seat.peer).any(|host| {
         match world.group_status(host, group) {
-            Some(status) => status.seat.map(|seat| seat.id).zip(status.lineage) == there,
+            Some(status) => {
+                let leaves = status.blocked == Some(Blocked::Leaving);
+                let goes = leaves && !world.has_store(host, group);
+                !goes && status.seat.map(|seat| seat.id).zip(status.lineage) == there
+            }
             None => world.group_stored(host, group) == there,
         }
     })
