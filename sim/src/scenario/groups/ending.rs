@@ -43,13 +43,13 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
     Ok(End { served, judged, losses, operator })
 }
 
-/// Everybody is online; machines may still be on their way, since clients go on.
+/// Everybody is there and online; machines may still be on their way, since clients go on.
 fn online(world: &World, group: GroupId) -> Result<(), String> {
     let mut lineage = None;
-    for host in world.hosts().filter(|host| world.is_running(*host)) {
-        if world.is_ending(host) {
-            // What it is asked for now ends with it: it starts again.
-            return Err(format!("{host} is about to end"));
+    for host in world.hosts() {
+        if world.is_ending(host) || !world.is_running(host) {
+            // It starts again. What it is asked for before ends with it, and what it holds is missing.
+            return Err(format!("{host} is about to start"));
         }
         let status = world.group_status(host, group);
         let status = status.ok_or_else(|| format!("{host} takes no part"))?;
