@@ -212,10 +212,7 @@ fn answer<T: DeserializeOwned>(process: &Process, word: &str) -> T {
 /// The parts that are played in processes of their own.
 #[test]
 fn role() {
-    let Some((words, told)) = role::role() else { return };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    role::play(|runtime, words, told| match *words {
         ["producer", network, witness] => {
             runtime.block_on(producer::run(network.into(), witness == "true", told));
         }
@@ -224,7 +221,7 @@ fn role() {
             runtime.block_on(consumer::run(network.into(), known, told));
         }
         _ => panic!("no such role: {words:?}"),
-    }
+    });
 }
 
 #[test]

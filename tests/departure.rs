@@ -106,24 +106,26 @@ async fn the_departed_are_not_revived() {
     assert_eq!(d.discovery().catalog().peers_count(), 2);
 }
 
+/// A node with this key.
+async fn node_of(id: NetworkId, key: &SecretKey) -> Network {
+    let builder = Network::builder(id).with_secret_key(key.clone()).with_discovery(shy());
+    soon(builder.build()).await.expect("a node")
+}
+
 #[tokio::test]
 async fn a_restart_with_the_same_key_is_the_same_peer() {
     let id = NetworkId::random();
     let key = SecretKey::generate();
-    let start = || {
-        let builder = Network::builder(id).with_secret_key(key.clone());
-        builder.with_discovery(shy()).build()
-    };
     let a = node(id, shy()).await;
     let mut events = a.discovery().events();
-    let first = start().await.expect("a node");
+    let first = node_of(id, &key).await;
     discover_all([&a, &first]).await;
     let before = first.discovery().me().update_version();
     assert_eq!(event(&mut events, discovered).await, key.public());
     soon(first.shutdown()).await;
     assert_eq!(event(&mut events, departed).await, key.public());
 
-    let second = start().await.expect("a node");
+    let second = node_of(id, &key).await;
     discover_all([&second, &a]).await;
     assert_eq!(event(&mut events, discovered).await, key.public());
     let catalog = a.discovery().catalog();
@@ -138,12 +140,8 @@ async fn a_restart_with_the_same_key_is_the_same_peer() {
 async fn a_second_node_with_the_same_key_does_not_spin() {
     let id = NetworkId::random();
     let key = SecretKey::generate();
-    let start = || {
-        let builder = Network::builder(id).with_secret_key(key.clone());
-        builder.with_discovery(shy()).build()
-    };
     let a = node(id, shy()).await;
-    let (one, two) = (start().await.expect("a node"), start().await.expect("a node"));
+    let (one, two) = (node_of(id, &key).await, node_of(id, &key).await);
     for twin in [&one, &two] {
         soon(twin.discovery().sync_with(a.local().addr())).await.expect("met");
     }

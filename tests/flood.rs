@@ -221,10 +221,7 @@ fn answer<T: DeserializeOwned>(process: &Process, word: &str) -> T {
 /// The parts that are played in processes of their own.
 #[test]
 fn role() {
-    let Some((words, told)) = role::role() else { return };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    role::play(|runtime, words, told| match *words {
         ["source", network, items, lag] => {
             let (network, items) = (network.into(), items.parse().expect("a number"));
             let lag = Duration::from_millis(lag.parse().expect("milliseconds"));
@@ -251,7 +248,7 @@ fn role() {
             }
         }
         _ => panic!("no such role: {words:?}"),
-    }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

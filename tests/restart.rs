@@ -33,11 +33,11 @@ struct Item {
 /// The parts that are played in processes of their own.
 #[test]
 fn role() {
-    let Some((words, _told)) = role::role() else { return };
-    let [network, secret, run, known] = &words[..] else { panic!("no such role: {words:?}") };
-    let (run, known) = (run.parse().expect("a number"), known.parse().expect("an address"));
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(produce(network.as_str().into(), secret, run, known));
+    role::play(|runtime, words, _told| {
+        let [network, secret, run, known] = *words else { panic!("no such role: {words:?}") };
+        let (run, known) = (run.parse().expect("a number"), known.parse().expect("an address"));
+        runtime.block_on(produce(network.into(), secret, run, known));
+    });
 }
 
 /// Sends as fast as it may until it is killed.

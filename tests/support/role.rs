@@ -1,7 +1,7 @@
 //! A test program that plays a part of its own test, in a process of its own.
 //!
 //! The program starts itself again with [`command`]; that process runs the test `role` only, which
-//! asks [`role`] what to do. It prints what it finds, is told by lines on its standard input, and
+//! asks with [`play`] what to do. It prints what it finds, is told by lines on its standard input, and
 //! ends with that input, so nothing outlives a test that was killed.
 
 use std::{
@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Runtime;
 
 use super::{Hosts, Process};
 
@@ -32,7 +33,7 @@ pub(crate) fn command(host: Option<(&Hosts, u8)>, role: &str) -> Command {
 
 /// The words of the role that this process plays, and the lines that it is told; `None` in the test
 /// itself.
-pub(crate) fn role() -> Option<(Vec<String>, Receiver<String>)> {
+fn role() -> Option<(Vec<String>, Receiver<String>)> {
     let role = env::var(ROLE).ok()?;
     // The test harness has begun a line.
     println!();
@@ -44,6 +45,13 @@ pub(crate) fn role() -> Option<(Vec<String>, Receiver<String>)> {
         exit(0);
     });
     Some((role.split(' ').map(str::to_owned).collect(), told))
+}
+
+/// Plays a part if this process has one: `part` gets a runtime, its words and what it is told.
+pub(crate) fn play(part: impl FnOnce(&Runtime, &[&str], Receiver<String>)) {
+    let Some((words, told)) = role() else { return };
+    let runtime = Runtime::new().expect("a runtime");
+    part(&runtime, &words.iter().map(String::as_str).collect::<Vec<_>>(), told);
 }
 
 /// Prints a value behind a word, for [`answer`] in the test.
