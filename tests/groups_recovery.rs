@@ -115,7 +115,9 @@ async fn two_of_three_that_lost_their_stores_elect_nobody_until_an_operator_says
     soon(trio.groups[2].execute(1)).await.expect("served again");
     for group in &trio.groups {
         soon(group.when().online()).await;
-        assert_eq!(value(group).await, sum + 1);
+        // A member that is online may be behind what another acknowledged just now: not for this query.
+        let value: i64 = soon(group.query((), Strong)).await.expect("served").into();
+        assert_eq!(value, sum + 1);
     }
     trio.is_safe().await;
 }
