@@ -99,10 +99,8 @@ impl Group for Ours {
             self.batch.put_bytes(n as u8, self.payload);
         }
         let (count, data) = (self.outstanding as u32, self.batch.split().freeze());
-        self.step(
-            0,
-            Event::Propose { kind: Kind::Commands, count, origin: Origin::default(), data },
-        );
+        let (kind, origin, asker) = (Kind::Commands, Origin::default(), None);
+        self.step(0, Event::Propose { kind, count, origin, data, asker });
         self.deliver();
         if self.committed - self.compacted >= COMPACT_EVERY {
             self.compacted = self.committed;

@@ -177,6 +177,8 @@ pub const APPEND_BYTES: usize = 256 * 1024;
 pub const APPEND_WINDOW: usize = 4 * 1024 * 1024;
 /// Messages with entries under way to one follower: what comes meanwhile shares the next.
 pub const APPENDS_IN_FLIGHT: usize = 64;
+/// How long a leader waits for an entry that tells a member of a commit, before it does so by itself.
+pub const COMMIT_WORD: Duration = Duration::from_millis(1);
 /// Bytes of entries that a leader keeps before it refuses more: a snapshot makes room.
 pub const LOG_BYTES: u64 = 256 * 1024 * 1024;
 /// Linearizable reads that wait at one member.

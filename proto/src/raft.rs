@@ -348,6 +348,11 @@ impl Raft {
         if self.config.durable {
             self.store.write.runs.push(run.clone());
         }
+        if let State::Leader(leader) = &mut self.state
+            && run.kind != Kind::Commands
+        {
+            leader.urgent = run.end().index;
+        }
         self.log.append(run);
     }
 
@@ -438,8 +443,9 @@ impl Core for Raft {
             Event::Message { from, message } => self.on_message(from, message, now, out),
             Event::Receiving(from) => self.on_receiving(from, now),
             Event::Persisted(ticket) => self.on_persisted(ticket, now, out),
-            Event::Propose { kind, count, origin, data } => {
+            Event::Propose { kind, count, origin, data, asker } => {
                 self.propose(kind, count, origin, data, out);
+                self.await_word(asker);
             }
             Event::Read { id } => self.on_read(id, out),
             Event::Compact(index) => self.on_compact(index),

@@ -16,3 +16,5 @@ mod scenarios;
 mod schedules;
 #[path = "raft/walks.rs"]
 mod walks;
+#[path = "raft/words.rs"]
+mod words;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     Applying, Index, Output, Rejection,
     bonds::BondEvent,
-    calls::{self, Verdict},
+    calls::{self, Proposal, Verdict},
     client::Ask,
     context::Cx,
     control::Control,
@@ -247,7 +247,8 @@ impl Group {
         match self.calls.admit(asked, data, self.handing.handed())? {
             Verdict::Known(index) => Ok(index),
             Verdict::Propose(proposal, data) => {
-                self.propose(proposal.kind, proposal.count, proposal.origin, data, cx)?;
+                let Proposal { kind, count, origin, .. } = proposal;
+                self.propose(&asked.peer, kind, count, origin, data, cx)?;
                 let State::Member(standing) = &self.state else { return Err(Why::NotLeader) };
                 Ok(self.calls.appended(&proposal, standing.raft.log().commands()))
             }
@@ -260,15 +261,16 @@ impl Group {
         }
         if self.calls.intake.admit_opening(&self.calls.sessions, &peer, nonce) {
             let data = Control::OpenSession { peer, nonce }.encode();
-            let at = self.propose(Kind::Control, 1, Origin::default(), data, cx)?;
+            let at = self.propose(&peer, Kind::Control, 1, Origin::default(), data, cx)?;
             self.calls.intake.opening(at, peer, nonce);
         }
         Ok(())
     }
 
-    /// Proposes entries; the place of the first.
-    pub(super) fn propose(
+    /// Proposes entries that a member asks for; the place of the first.
+    fn propose(
         &mut self,
+        peer: &PeerId,
         kind: Kind,
         count: u32,
         origin: Origin,
@@ -276,7 +278,8 @@ impl Group {
         cx: &mut Cx<'_>,
     ) -> Result<LogIndex, Why> {
         (self.accepted, self.refused) = (None, None);
-        self.raft(raft::Event::Propose { kind, count, origin, data }, cx);
+        let asker = self.bonds.get(peer).map(|said| Seat { peer: *peer, id: said.seat });
+        self.raft(raft::Event::Propose { kind, count, origin, data, asker }, cx);
         self.accepted.take().ok_or_else(|| self.refused.take().map_or(Why::NotLeader, Why::from))
     }
 

@@ -233,8 +233,8 @@ impl Group {
                 let waiting = Waiting { request, until: self.until(cx) };
                 self.operator.yielding = Some((waiting, to));
                 let data = Control::Yield { to }.encode();
-                let (kind, origin) = (Kind::Control, Origin::default());
-                self.raft(raft::Event::Propose { kind, count: 1, origin, data }, cx);
+                let (kind, origin, asker) = (Kind::Control, Origin::default(), None);
+                self.raft(raft::Event::Propose { kind, count: 1, origin, data, asker }, cx);
             }
         }
     }

@@ -269,7 +269,8 @@ impl Group {
         };
         let before = end(self);
         let (kind, origin, data) = (Kind::Control, Origin::default(), control.encode());
-        self.raft(raft::Event::Propose { kind, count: 1, origin, data }, cx);
+        let asker = None;
+        self.raft(raft::Event::Propose { kind, count: 1, origin, data, asker }, cx);
         (end(self) > before).then(|| before.next())
     }
 

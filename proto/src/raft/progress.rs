@@ -35,6 +35,8 @@ pub(super) struct Progress {
     pub(super) durable: LogIndex,
     /// The commit index that it was told.
     pub(super) told: LogIndex,
+    /// The last entry that it waits for.
+    pub(super) awaits: LogIndex,
     /// The latest round that it answered.
     pub(super) round: u64,
     /// When it answered last.
@@ -70,6 +72,7 @@ impl Progress {
             received: LogIndex(0),
             durable: LogIndex(0),
             told: LogIndex(0),
+            awaits: LogIndex(0),
             round: 0,
             heard: now,
             sent: now,

@@ -34,6 +34,12 @@ pub(super) struct Leader {
     pub(super) transfer: Option<(Seat, Instant)>,
     /// Something happened that may call for other voters.
     pub(super) unsettled: bool,
+    /// Everybody hears at once that this entry is committed.
+    pub(super) urgent: LogIndex,
+    /// When the commit index rose last.
+    advanced: Instant,
+    /// When members that were sent nothing meanwhile hear of it.
+    word_at: Option<Instant>,
 }
 
 impl Leader {
@@ -46,12 +52,29 @@ impl Leader {
             quorum_at: now + config.election_timeout,
             transfer: None,
             unsettled: true,
+            urgent: LogIndex(0),
+            advanced: now,
+            word_at: None,
         }
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        let timers = self.heartbeat_at.min(self.quorum_at);
-        self.transfer.map_or(timers, |(_, at)| timers.min(at))
+        let transfer = self.transfer.map(|(_, at)| at);
+        let others = transfer.into_iter().chain(self.word_at);
+        others.fold(self.heartbeat_at.min(self.quorum_at), Instant::min)
+    }
+
+    /// True if members that wait for nothing are to hear of commits now. The timer stays where it is
+    /// while entries tell them: to move it with each would cost more than the word.
+    fn word_is_due(&mut self, now: Instant) -> bool {
+        if self.word_at.take_if(|at| *at <= now).is_none() {
+            return false;
+        }
+        let due = self.advanced + limits::COMMIT_WORD;
+        if due > now {
+            self.word_at = Some(due);
+        }
+        due <= now
     }
 
     pub(super) fn lags(&self) -> impl Iterator<Item = Lag> + '_ {
@@ -159,6 +182,15 @@ impl Raft {
         out.push(Action::Accepted { first: Position { term, index }, count });
     }
 
+    /// The asker waits for the last entry.
+    pub(super) fn await_word(&mut self, asker: Option<Seat>) {
+        let last = self.log.last().index;
+        let State::Leader(leader) = &mut self.state else { return };
+        if let Some(member) = asker.and_then(|asker| leader.member_mut(&asker)) {
+            member.awaits = last;
+        }
+    }
+
     fn refusal(&self, kind: Kind) -> Option<Refused> {
         let State::Leader(leader) = &self.state else { return Some(Refused::NotLeader) };
         if leader.transfer.is_some() {
@@ -175,7 +207,7 @@ impl Raft {
     pub(super) fn lead(&mut self, now: Instant, out: &mut Outbox<Action>) {
         loop {
             let changed = self.change_voters(now);
-            let advanced = self.advance(out);
+            let advanced = self.advance(now, out);
             if !changed && !advanced {
                 break;
             }
@@ -186,7 +218,7 @@ impl Raft {
     }
 
     /// RAFT-08: commits what a majority of every set holds, by counting only entries of this term.
-    fn advance(&mut self, out: &mut Outbox<Action>) -> bool {
+    fn advance(&mut self, now: Instant, out: &mut Outbox<Action>) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         let me = self.config.seat;
         let kept = self.durable();
@@ -210,6 +242,7 @@ impl Raft {
         if let State::Leader(leader) = &mut self.state {
             // A change that is committed may call for the next.
             leader.unsettled |= self.history.is_settled(agreed.0);
+            leader.advanced = now;
         }
         true
     }
@@ -217,20 +250,30 @@ impl Raft {
     /// Sends every member what it lacks, and the commit index to those that lack nothing else.
     fn feed_all(&mut self, now: Instant, out: &mut Outbox<Action>) {
         let State::Leader(leader) = &mut self.state else { return };
+        let due = leader.word_is_due(now);
         let mut members = core::mem::take(&mut leader.members);
-        let round = leader.round;
-        let me = self.config.seat;
+        let (round, urgent) = (leader.round, leader.urgent);
+        let (me, mut owed) = (self.config.seat, false);
         for member in members.iter_mut().filter(|member| member.linked && member.seat != me) {
             self.feed(member, round, now, out);
             let idle = member.pace == Pace::Stream && member.next > self.limit_of(member);
-            if idle && member.told < self.commit {
+            if !idle || member.told >= self.commit {
+                continue;
+            }
+            // RAFT-08: a word of its own costs as much as an entry, and the next entry has it as well.
+            if due || member.told < member.awaits.max(urgent) {
                 member.told = self.commit;
                 let (term, commit) = (self.hard.term, self.commit);
                 self.send(member.seat, Message::Commit { term, commit }, out);
+            } else {
+                owed = true;
             }
         }
         if let State::Leader(leader) = &mut self.state {
             leader.members = members;
+            if owed {
+                leader.word_at.get_or_insert(now + limits::COMMIT_WORD);
+            }
         }
     }
 

@@ -411,6 +411,8 @@ pub enum Event {
         origin: Origin,
         /// Their content.
         data: Bytes,
+        /// The member that waits for them: it hears at once that they are committed (RAFT-08).
+        asker: Option<Seat>,
     },
     /// The host wants to know up to where it must apply for a linearizable read.
     Read {

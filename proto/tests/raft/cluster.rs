@@ -179,10 +179,8 @@ impl Cluster {
         data.extend(command.to_be_bytes());
         let before = self.proposed.len();
         let data = data.into();
-        self.feed(
-            host,
-            Event::Propose { kind: Kind::Commands, count: 1, origin: Origin::default(), data },
-        );
+        let (kind, origin, asker) = (Kind::Commands, Origin::default(), None);
+        self.feed(host, Event::Propose { kind, count: 1, origin, data, asker });
         self.proposed.len() > before
     }
 
@@ -431,10 +429,8 @@ impl Cluster {
         let mut data = item::long(bytes).to_vec();
         data.resize(item::LONG + bytes, self.next_command as u8);
         let data = data.into();
-        self.feed(
-            host,
-            Event::Propose { kind: Kind::Commands, count: 1, origin: Origin::default(), data },
-        );
+        let (kind, origin, asker) = (Kind::Commands, Origin::default(), None);
+        self.feed(host, Event::Propose { kind, count: 1, origin, data, asker });
     }
 
     // --- the world -------------------------------------------------------------------------
