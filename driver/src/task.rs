@@ -157,6 +157,8 @@ struct Task<R: Runtime, T> {
     sending: BTreeMap<StreamId, Arc<ProducerCell>>,
     consumers: BTreeMap<ConsumerId, Arc<ConsumerCell>>,
     groups: BTreeMap<GroupId, Arc<GroupCell>>,
+    /// Groups to look at again when other tasks had their turn.
+    deferred: Vec<Arc<GroupCell>>,
     /// The stores of groups that were left, until they are closed.
     leaving_groups: BTreeMap<GroupId, Arc<Store>>,
     /// When consumers are asked what was taken; `None` while nothing waits for them.
@@ -198,6 +200,7 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             sending: BTreeMap::new(),
             consumers: BTreeMap::new(),
             groups: BTreeMap::new(),
+            deferred: Vec::new(),
             leaving_groups: BTreeMap::new(),
             report_at: None,
             changes: BTreeMap::new(),
@@ -521,6 +524,11 @@ impl<R: Runtime, T: Transport> Future for Task<R, T> {
             }
             match this.shared.inbox.pop() {
                 Some(source) => this.turn(source),
+                // Wakes this task, behind all that are ready now.
+                None if !this.deferred.is_empty() => {
+                    this.deferred.drain(..).for_each(|cell| cell.announce());
+                    return Poll::Pending;
+                }
                 None if this.poll_deadline(cx) => looked = None,
                 // Whoever pushes from now on wakes: the waker is registered.
                 None => return Poll::Pending,

@@ -139,6 +139,10 @@ struct State {
     free: Vec<u32>,
     /// How many of them wait until the leader has their commands.
     feeding: usize,
+    /// Callers that were woken since the last batch and have not called again.
+    awaited: usize,
+    /// The loop looked while some were awaited: the next look takes what there is.
+    deferred: bool,
     ended: bool,
 }
 
@@ -157,9 +161,15 @@ impl Calls {
     pub(crate) fn take(&self) -> Option<Batch> {
         let state = &mut *lock(&self.state);
         if state.full.is_empty() {
+            // Who calls again the moment that it is woken often comes before the others were even
+            // polled: one turn of the runtime later there is one batch instead of two.
+            if state.open_count > 0 && state.defer() {
+                return None;
+            }
             // The taker closes the batch: a lone command leaves at once, load makes batches.
             state.close_batch();
         }
+        state.deferred = false;
         let next = state.full.front()?;
         let (count, bytes) = (u64::from(next.count), next.data.len() as u64);
         let alone = state.taken.0 == state.ended_commands;
@@ -170,6 +180,11 @@ impl Calls {
         state.taken.0 += count;
         state.taken.1 += bytes;
         state.full.pop_front()
+    }
+
+    /// True if the loop is to look again when others had their turn.
+    pub(crate) fn is_deferred(&self) -> bool {
+        lock(&self.state).deferred
     }
 
     /// The core allows this much in all. True if commands wait.
@@ -220,6 +235,7 @@ impl Calls {
     ) {
         let state = &mut *lock(&self.state);
         state.ended_commands += u64::from(count);
+        let before = wakers.len();
         let end = first + u64::from(count);
         let mut from = first;
         while from < end {
@@ -238,6 +254,7 @@ impl Calls {
                 slot.note(part.count as usize, ending, wakers);
             }
         }
+        state.awaited += wakers.len() - before;
     }
 
     /// The group was left, or the loop is gone: what the core never had is refused, the rest unknown.
@@ -420,6 +437,7 @@ impl State {
         if let Some(call) = &mut self.slots[slot.0 as usize] {
             if call.pushed == 0 {
                 call.first = number;
+                self.awaited = self.awaited.saturating_sub(1);
             }
             call.pushed += 1;
         }
@@ -430,6 +448,13 @@ impl State {
         if self.open.len() >= limits::BATCH_BYTES as usize {
             self.close_batch();
         }
+    }
+
+    /// True if callers are on their way, once per batch.
+    fn defer(&mut self) -> bool {
+        let awaited = std::mem::take(&mut self.awaited) > 0;
+        self.deferred = awaited && !self.deferred;
+        self.deferred
     }
 
     fn close_batch(&mut self) {

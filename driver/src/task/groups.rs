@@ -24,7 +24,12 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             if !known && !self.open_group(cell) {
                 return;
             }
-            let Some(input) = cell.take() else { return };
+            let Some(input) = cell.take() else {
+                if cell.calls.is_deferred() {
+                    self.deferred.push(Arc::clone(cell));
+                }
+                return;
+            };
             // A batch that is not full has emptied the lane; whoever fills it again announces it.
             let full = BATCH_BYTES as usize;
             let last = matches!(&input, Input::Execute { data, .. } if data.len() < full);

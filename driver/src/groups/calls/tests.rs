@@ -215,3 +215,31 @@ fn large_and_small_commands_share_a_batch() {
     let lengths: Vec<_> = item::Items::new(batch.data).map(|item| item.unwrap().len()).collect();
     assert_eq!(lengths, [1, 40_000, 1, 1]);
 }
+
+#[test]
+fn who_was_woken_is_waited_for_once() {
+    let calls = calls();
+    let take = || calls.take().map(|batch| batch.count);
+    let twice = || [call(&calls, Until::Applied), call(&calls, Until::Applied)];
+    twice();
+    assert_eq!(take(), Some(2), "nobody was woken before");
+    let wait = |first| {
+        for id in 0..2 {
+            poll(&calls, CallId(id));
+        }
+        assert_eq!(ended(&calls, first, 2, committed(first)), 2);
+        assert!((0..2).all(|id| poll(&calls, CallId(id)).is_some()));
+    };
+    wait(0);
+    call(&calls, Until::Applied);
+    assert_eq!((take(), calls.is_deferred()), (None, true), "the other may be on its way");
+    call(&calls, Until::Applied);
+    assert_eq!((take(), calls.is_deferred()), (Some(2), false), "it was");
+    wait(2);
+    call(&calls, Until::Applied);
+    assert_eq!(take(), None);
+    assert_eq!((take(), calls.is_deferred()), (Some(1), false), "it was not");
+    assert_eq!((take(), calls.is_deferred()), (None, false), "nothing waits");
+    call(&calls, Until::Applied);
+    assert_eq!(take(), Some(1), "whoever waits any longer waits for nobody");
+}
