@@ -1,6 +1,6 @@
 //! Three members over loopback QUIC, in one process.
 //!
-//! `cargo bench --bench groups [-- [--runtime tokio|tokio1] [--rounds N] [--seconds S] filter…]`
+//! `cargo bench --bench groups [-- [--runtime tokio|tokio1|smol|smol1] [--rounds N] [--seconds S] filter…]`
 //!
 //! | row | what is measured |
 //! |---|---|
@@ -8,9 +8,13 @@
 //! | `groups/follower/K` | the same on a follower |
 //! | `groups/reads/leader`, `/follower` | 256 tasks each loop a linearizable read |
 //! | `groups/disk/K` | as `leader`, with a write-ahead log; beside it bare append-and-fdatasync of the same batches |
+//! | `groups/disk-fsyncs/K` | fsyncs of all three members per batch that a store was asked to make durable |
 //!
+//! `tokio` and `smol` have several threads, `tokio1` and `smol1` one. On smol the loops run where the nodes do.
 //! The row `groups/leader/1` has raw quinn round trips beside it, and a line with both medians of time.
 
+#[path = "groups/counted.rs"]
+mod counted;
 #[path = "streams/raw.rs"]
 #[allow(dead_code, reason = "shared with the bench of streams")]
 mod raw;
@@ -22,20 +26,29 @@ mod tls;
 
 use std::{
     fs::{self, File},
+    future::pending,
     io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    thread,
     time::{Duration, Instant},
 };
 
+use counted::{Counted, Counts};
 use mosaik::{
     discovery::Config,
+    driver::{Launch, Network, NetworkOn},
     groups::{ApplyContext, LogReplaySync, StateMachine},
+    network::Tokio,
     *,
 };
+use mosaik_driver_smol::{Executor, Smol, block_on};
+use mosaik_driver_tokio::TokioRuntime;
+use tokio::sync::oneshot;
 
 type Payload = [u8; 16];
 
@@ -103,9 +116,77 @@ impl Options {
     }
 }
 
+/// Where nodes and loops run.
+#[derive(Clone)]
+struct Home {
+    on: On,
+    tasks: Arc<dyn quinn::Runtime>,
+}
+
+#[derive(Clone)]
+enum On {
+    Tokio(Tokio),
+    Smol(Smol),
+}
+
+impl Home {
+    fn tokio() -> Self {
+        let handle = tokio::runtime::Handle::current();
+        let tasks = TokioRuntime::with_handle(handle.clone()).quinn();
+        Self { on: On::Tokio(Tokio::on(handle)), tasks }
+    }
+
+    /// The pool that is the default, or one thread.
+    fn smol(one: bool) -> Self {
+        let smol = if one {
+            let executor = Arc::new(Executor::new());
+            let here = Arc::clone(&executor);
+            thread::spawn(move || block_on(here.run(pending::<()>())));
+            Smol::on(executor)
+        } else {
+            Smol::default()
+        };
+        Self { tasks: smol.clone().runtime().quinn(), on: On::Smol(smol) }
+    }
+
+    fn named(runtime: &str) -> Self {
+        match runtime {
+            "smol" | "smol1" => Self::smol(runtime == "smol1"),
+            _ => Self::tokio(),
+        }
+    }
+
+    async fn node(&self, network: NetworkId) -> Node {
+        match self.on.clone() {
+            On::Tokio(tokio) => node(network, tokio).await,
+            On::Smol(smol) => node(network, smol).await,
+        }
+    }
+
+    /// Runs a task there.
+    fn spawn<R: Send + 'static>(
+        &self,
+        task: impl Future<Output = R> + Send + 'static,
+    ) -> oneshot::Receiver<R> {
+        let (done, result) = oneshot::channel();
+        self.tasks.spawn(Box::pin(async move { drop(done.send(task.await)) }));
+        result
+    }
+}
+
+type Node = Box<dyn AsRef<Network> + Send + Sync>;
+
+async fn node<L: Launch + 'static>(network: NetworkId, launch: L) -> Node {
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let at_once = Config::builder().with_local_discovery(true);
+    let builder = NetworkOn::builder(network).with_runtime(launch).with_addresses([loopback]);
+    Box::new(builder.with_discovery(at_once).build().await.expect("a node"))
+}
+
 /// Three members of one group.
 struct Trio {
-    networks: Vec<Network>,
+    home: Home,
+    networks: Vec<Node>,
     groups: Vec<Arc<Group<Tally>>>,
     /// The places of the leader and of a follower.
     leader: usize,
@@ -113,17 +194,19 @@ struct Trio {
 }
 
 impl Trio {
-    async fn new(disk: Option<&Path>) -> Self {
+    async fn new(home: Home, disk: Option<(&Path, &Arc<Counts>)>) -> Self {
         let id = NetworkId::random();
         let key = GroupKey::random();
         let (mut networks, mut groups) = (Vec::new(), Vec::new());
         for member in 0..3 {
-            let at_once = Config::builder().with_local_discovery(true);
-            let network = Network::builder(id).with_discovery(at_once).build().await;
-            let network = network.expect("a node");
-            let builder = network.groups().with_key(key).with_state_machine(Tally::default());
+            let network = home.node(id).await;
+            let groups_of = (*network).as_ref().groups();
+            let builder = groups_of.with_key(key).with_state_machine(Tally::default());
             groups.push(Arc::new(match disk {
-                Some(place) => builder.with_data_dir(place.join(member.to_string())).join(),
+                Some((place, counts)) => {
+                    let store = Counted::new(&place.join(member.to_string()), counts);
+                    builder.with_log_storage(store).join()
+                }
                 None => builder.join(),
             }));
             networks.push(network);
@@ -137,7 +220,7 @@ impl Trio {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let leader = groups.iter().position(|group| group.is_leader()).expect("a leader");
-        Self { networks, groups, leader, follower: (leader + 1) % 3 }
+        Self { home, networks, groups, leader, follower: (leader + 1) % 3 }
     }
 
     /// Commands per second of `tasks` loops on one member, and how long each took.
@@ -153,7 +236,7 @@ impl Trio {
         for _ in 0..tasks {
             let (stop, done) = (stop.clone(), done.clone());
             let group = self.groups[member].clone();
-            loops.push(tokio::spawn(async move {
+            loops.push(self.home.spawn(async move {
                 let mut trips = Vec::new();
                 while !stop.load(Relaxed) {
                     let start = Instant::now();
@@ -182,14 +265,15 @@ impl Trio {
 
     async fn end(self) {
         drop(self.groups);
-        futures::future::join_all(self.networks.iter().map(|network| network.shutdown())).await;
+        let all = self.networks.iter().map(|network| (**network).as_ref().shutdown());
+        futures::future::join_all(all).await;
     }
 }
 
 fn main() {
     let Some(options) = Options::parse() else { return };
     println!("# three members on loopback, {} rounds of {:?} each", options.rounds, options.time);
-    for runtime in ["tokio", "tokio1"] {
+    for runtime in ["tokio", "tokio1", "smol", "smol1"] {
         if !options.runtimes.is_empty() && !options.runtimes.iter().any(|name| name == runtime) {
             continue;
         }
@@ -207,7 +291,7 @@ fn main() {
 }
 
 async fn memory(options: &Options, runtime: &str) {
-    let trio = Trio::new(None).await;
+    let trio = Trio::new(Home::named(runtime), None).await;
     let mut alone = [0.0; 2];
     for (role, member) in [("leader", trio.leader), ("follower", trio.follower)] {
         for tasks in [1, 64, 1024] {
@@ -269,12 +353,14 @@ async fn disk(options: &Options, runtime: &str) {
     }
     let place: PathBuf =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-bench-{}", std::process::id()));
-    let trio = Trio::new(Some(&place)).await;
+    let counts = Arc::default();
+    let trio = Trio::new(Home::named(runtime), Some((&place, &counts))).await;
     for (tasks, name) in names {
         if !options.wants(&name) {
             continue;
         }
         let (mut rates, mut bare) = (vec![], vec![]);
+        let before = counts.so_far();
         for _ in 0..options.rounds {
             rates.push(trio.load(trio.leader, tasks, options.time, false).await.0);
             bare.push(append(&place.join("bare"), tasks, options.time));
@@ -283,6 +369,11 @@ async fn disk(options: &Options, runtime: &str) {
         println!(
             "RESULT name={name} ours={ours:.0} peer=append-fdatasync theirs={theirs:.0} ratio={:.3} unit=commits/s",
             ours / theirs
+        );
+        let (batches, fsyncs) = counts.so_far();
+        println!(
+            "RESULT name=groups/disk-fsyncs/{tasks}/{runtime} ours={:.3} unit=fsyncs/batch",
+            (fsyncs - before.1) as f64 / (batches - before.0) as f64
         );
     }
     trio.end().await;
