@@ -12,6 +12,7 @@ use mosaik_proto::{
     groups::OperatorError,
     ids::{ConsumerId, GroupId, ProducerId, RequestId, StreamId, SubscriptionId, Tag},
     node::{Event, Node},
+    raft::SeatId,
     streams::{Owner, State},
     time::Instant,
 };
@@ -104,6 +105,8 @@ pub(crate) struct Host {
     pub(crate) disks: BTreeMap<GroupId, Disk>,
     /// What a store held at some time before.
     pub(crate) copies: BTreeMap<GroupId, Option<Contents>>,
+    /// The seats of stores that such a copy took the place of.
+    pub(crate) rolled_back: BTreeMap<GroupId, SeatId>,
     /// Dies when its groups ask for so many writes more; if true, before the last reaches the disk.
     pub(crate) dies_at_write: Option<(u32, bool)>,
     /// Numbers handles of the application; never reused.
@@ -127,6 +130,7 @@ impl Host {
             groups: Vec::new(),
             disks: BTreeMap::new(),
             copies: BTreeMap::new(),
+            rolled_back: BTreeMap::new(),
             dies_at_write: None,
             handles: 0,
         }

@@ -117,6 +117,9 @@ enum Command {
         /// Losses with an excuse are failures too.
         #[arg(long)]
         strict: bool,
+        /// Older copies of stores come back, where the group can do without the store.
+        #[arg(long)]
+        copies: bool,
         /// Also print a line for every seed that went well.
         #[arg(long)]
         verbose: bool,
@@ -172,10 +175,11 @@ fn main() -> ExitCode {
             };
             sweep(&run, seeds, verbose)
         }
-        Some(Command::Groups { seeds, first, seed, seconds, strict, verbose }) => {
+        Some(Command::Groups { seeds, first, seed, seconds, strict, copies, verbose }) => {
             let base = Groups {
                 faults: Duration::from_secs(seconds),
                 strict,
+                copies,
                 trace: cli.trace,
                 ..Groups::new(seed.unwrap_or(first))
             };
@@ -380,9 +384,10 @@ fn groups(base: &Groups, seeds: u64, verbose: bool) -> u8 {
                 }
                 println!("seed {seed}: {failure} [{swarm}]");
                 println!(
-                    "    replay: cargo run --release -p mosaik-sim -- --trace groups --seed {seed} --for {}{}",
+                    "    replay: cargo run --release -p mosaik-sim -- --trace groups --seed {seed} --for {}{}{}",
                     base.faults.as_secs(),
                     if base.strict { " --strict" } else { "" },
+                    if base.copies { " --copies" } else { "" },
                 );
             }
         }

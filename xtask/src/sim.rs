@@ -14,7 +14,10 @@ const FAULTS: [&str; 7] = ["run", "--release", "-q", "-p", "mosaik-sim", "--", "
 /// Runs the real loop and handles.
 const DRIVERS: &str = "run --release -q -p mosaik-sim -- --level 2 --seeds 60";
 /// Runs groups under faults.
-const GROUPS: &str = "run --release -q -p mosaik-sim -- groups --seeds 100";
+const GROUPS: [&str; 2] = [
+    "run --release -q -p mosaik-sim -- groups --seeds 100",
+    "run --release -q -p mosaik-sim -- groups --seeds 9 --copies",
+];
 /// Seeds of the first run; it tells how many fit the next.
 const FIRST: u64 = 20;
 /// A run that takes this many times what it should, hangs.
@@ -31,9 +34,11 @@ pub(crate) fn sim(root: &Path, time: Duration) -> Vec<Finding> {
     if !drivers.is_empty() {
         return drivers;
     }
-    let groups = command::cargo(root, GROUPS);
-    if !groups.is_empty() {
-        return groups;
+    for run in GROUPS {
+        let groups = command::cargo(root, run);
+        if !groups.is_empty() {
+            return groups;
+        }
     }
     let begin = Instant::now();
     let (mut first, mut count) = (1, FIRST);

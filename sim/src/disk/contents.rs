@@ -67,6 +67,12 @@ impl Contents {
         self.boot
     }
 
+    /// The highest boot number seen of another seat.
+    #[must_use]
+    pub fn seen(&self, seat: &Seat) -> Option<u64> {
+        self.boots.iter().find(|(known, _)| known == seat).map(|(_, boot)| *boot)
+    }
+
     /// The snapshot that the log begins with.
     #[must_use]
     pub fn snapshot(&self) -> Option<Bytes> {

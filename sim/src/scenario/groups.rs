@@ -1,6 +1,7 @@
 //! Groups under faults: members, clients and disks; then calm, and nothing may be lost.
 
 mod config;
+mod copies;
 mod ending;
 mod operator;
 mod spare;
@@ -10,6 +11,7 @@ use std::{fmt, time::Duration};
 
 use mosaik_proto::{Digest, ids::GroupId, rng::Rng, time::Instant};
 
+use self::copies::Copies;
 pub use self::swarm::{FaultCounts, GroupSwarm};
 use super::generator;
 use crate::{
@@ -37,6 +39,8 @@ pub struct Groups {
     pub swarm: Option<GroupSwarm>,
     /// Excused losses are failures too.
     pub strict: bool,
+    /// Older copies of stores come back (V8).
+    pub copies: bool,
     /// Print the trace to stderr.
     pub trace: bool,
 }
@@ -80,7 +84,7 @@ impl Groups {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         let faults = Duration::from_secs(25);
-        Self { seed, faults, swarm: None, strict: false, trace: false }
+        Self { seed, faults, swarm: None, strict: false, copies: false, trace: false }
     }
 
     /// The kinds of faults of this run.
@@ -99,8 +103,10 @@ impl Groups {
         let (mut world, group) = config::build(self.seed, &rng, swarm, self.trace);
         world.run_until(Instant::ZERO + WARM_UP)?;
         let calm = Instant::ZERO + self.faults;
-        let faults = swarm.run(&mut world, &mut rng.fork("faults"), group, calm)?;
+        let copies = self.copies.then(|| Copies::new(rng.fork("copies")));
+        let faults = swarm.run(&mut world, &mut rng.fork("faults"), copies, group, calm)?;
         let end = ending::end(&mut world, group, self.strict)?;
+        Copies::check(&world, group)?;
         Ok(GroupReport {
             swarm,
             faults,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use mosaik_proto::{ids::GroupId, rng::Rng, time::Instant};
 
-use super::{config::habits, pick, spare::may_lose};
+use super::{config::habits, copies::Copies, pick, spare::may_lose};
 use crate::{
     disk::{DiskError, Part},
     net::HostId,
@@ -81,7 +81,7 @@ kinds! {
 pub struct FaultCounts(pub BTreeMap<&'static str, u64>);
 
 impl FaultCounts {
-    fn count(&mut self, kind: &'static str) {
+    pub(super) fn count(&mut self, kind: &'static str) {
         *self.0.entry(kind).or_default() += 1;
     }
 
@@ -109,6 +109,7 @@ impl GroupSwarm {
         self,
         world: &mut World,
         rng: &mut Rng,
+        mut copies: Option<Copies>,
         group: GroupId,
         calm: Instant,
     ) -> Result<FaultCounts, Failure> {
@@ -127,6 +128,9 @@ impl GroupSwarm {
                         world.schedule(at, fault);
                     }
                 }
+            }
+            if let Some(copies) = &mut copies {
+                copies.act(world, group, calm, &mut counts);
             }
             let next = world.now() + millis(rng, 20, 1_500);
             world.run_until(next.min(calm))?;

@@ -18,9 +18,10 @@ impl World {
                 DiskFault::Delete => disk.delete(),
                 DiskFault::Copy => drop(host.copies.insert(*group, disk.copy())),
                 DiskFault::Restore if !disk.is_open() => {
-                    if let Some(copy) = host.copies.get(group) {
-                        disk.roll_back(copy.clone());
-                    }
+                    let Some(copy) = host.copies.get(group) else { continue };
+                    disk.roll_back(copy.clone());
+                    let seat = copy.as_ref().map(|copy| (*group, copy.seat()));
+                    host.rolled_back.extend(seat);
                 }
                 DiskFault::Restore => {}
                 DiskFault::Habits(habits) => disk.habits = habits,

@@ -7,7 +7,7 @@ use mosaik_proto::{
 };
 
 use super::{super::World, Answer};
-use crate::{host::GroupApp, net::HostId};
+use crate::{disk::Contents, host::GroupApp, net::HostId};
 
 impl World {
     fn part(&self, host: HostId, group: GroupId) -> Option<&GroupApp> {
@@ -33,6 +33,24 @@ impl World {
         let disk = self.hosts[host.0].disks.get(&group)?;
         let contents = disk.copy().filter(|_| disk.is_sound())?;
         Some((contents.seat(), contents.lineage()))
+    }
+
+    /// What the store of a host holds for certain.
+    #[must_use]
+    pub fn group_store(&self, host: HostId, group: GroupId) -> Option<Contents> {
+        self.hosts[host.0].disks.get(&group)?.copy()
+    }
+
+    /// The last copy that somebody made of it.
+    #[must_use]
+    pub fn group_copy(&self, host: HostId, group: GroupId) -> Option<&Contents> {
+        self.hosts[host.0].copies.get(&group)?.as_ref()
+    }
+
+    /// True if a seat of a host is that of an older copy that was restored.
+    #[must_use]
+    pub fn is_rolled_back(&self, host: HostId, group: GroupId, seat: SeatId) -> bool {
+        self.hosts[host.0].rolled_back.get(&group) == Some(&seat)
     }
 
     /// What a member said of itself last.
