@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use mosaik_proto::{
     limits,
-    raft::{HardState, Lineage, Log, LogIndex, Seat, SeatId, Snapshot, Stored, Write},
+    raft::{HardState, Kind, Lineage, Log, LogIndex, Seat, SeatId, Snapshot, Stored, Write},
     rng::Rng,
+    wire,
 };
 
 use super::Loaded;
@@ -65,6 +66,16 @@ impl Contents {
     #[must_use]
     pub const fn boot(&self) -> u64 {
         self.boot
+    }
+
+    /// By its log its seat decides alone: it is not one of several voters.
+    #[must_use]
+    pub fn votes_alone(&self) -> bool {
+        let mut voters = self.base.membership.clone();
+        for run in self.stored().runs.iter().filter(|run| run.kind == Kind::Membership) {
+            voters = wire::decode(&run.data).unwrap_or(voters);
+        }
+        voters.sets().any(|set| set.len() == 1)
     }
 
     /// The highest boot number seen of another seat.

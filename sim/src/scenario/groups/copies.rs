@@ -34,7 +34,7 @@ impl Copies {
         let start = world.now() + millis(&mut self.rng, 1, 4_000);
         let restores = may_roll_back(world, group, host);
         let fault = match self.rng.below(6) {
-            _ if !world.is_running(host) => return,
+            _ if !world.is_running(host) || world.has_older_copy(host, group) => return,
             0 => {
                 counts.count("store copied");
                 Some(DiskFault::Copy)

@@ -75,7 +75,14 @@ pub(super) fn may_roll_back(world: &World, group: GroupId, host: HostId) -> bool
         let status = world.group_status(other, group);
         status.is_some_and(|status| status.bonds.contains(&seat.peer))
     };
+    // While a seat takes the place of another each of two sets decides, and the union says little.
+    let is_changing = |(_, voters): (Lineage, &[Seat])| {
+        voters.iter().any(|one| voters.iter().any(|two| one != two && one.peer == two.peer))
+    };
+    // Who votes alone asks nobody.
     copy.seat() == seat.id
+        && !copy.votes_alone()
+        && !world.checkers().groups.histories().any(is_changing)
         && world.hosts().filter(|other| *other != host).all(knows)
         && may_lose(world, group, host)
 }

@@ -149,6 +149,10 @@ impl GroupSwarm {
         let now = Duration::ZERO;
         let host = pick(rng, hosts)?;
         let other = pick(rng, hosts)?;
+        // With every start its number comes nearer to that of what it took the place of.
+        if world.has_older_copy(host, group) {
+            return None;
+        }
         let chain = match rng.below(13) {
             0 if self.partitions => {
                 let (a, b) = parts(rng, hosts);

@@ -47,6 +47,13 @@ impl World {
         self.hosts[host.0].copies.get(&group)?.as_ref()
     }
 
+    /// True if an older copy was put in the place of a host's store, and the store was not begun anew since.
+    #[must_use]
+    pub fn has_older_copy(&self, host: HostId, group: GroupId) -> bool {
+        let seat = self.group_store(host, group).map(|store| store.seat());
+        seat.is_some_and(|seat| self.is_rolled_back(host, group, seat))
+    }
+
     /// True if a seat of a host is that of an older copy that was restored.
     #[must_use]
     pub fn is_rolled_back(&self, host: HostId, group: GroupId, seat: SeatId) -> bool {
