@@ -16,7 +16,7 @@ const DRIVERS: &str = "run --release -q -p mosaik-sim -- --level 2 --seeds 60";
 /// Runs groups under faults.
 const GROUPS: [&str; 2] = [
     "run --release -q -p mosaik-sim -- groups --seeds 100",
-    "run --release -q -p mosaik-sim -- groups --seeds 9 --copies",
+    "run --release -q -p mosaik-sim -- groups --first 30 --seeds 9 --copies",
 ];
 /// Seeds of the first run; it tells how many fit the next.
 const FIRST: u64 = 20;

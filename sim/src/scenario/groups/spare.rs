@@ -58,7 +58,7 @@ fn holds(world: &World, group: GroupId, seat: Seat, lineage: Lineage) -> bool {
 }
 
 /// True if an older copy of a host's store may come back: the group can do without that store, and
-/// everybody else knows of a start behind the one that the copy makes. Then the copy counts as a lost
+/// everybody else has a start behind the one that the copy makes in its store. Then the copy counts as a lost
 /// store, because whoever meets it tells it so before its vote counts (GRP-18). Where somebody does not
 /// know it votes again, which is a loss by the rules (V8). So it is with a copy of the present start,
 /// and with one of the start before it: who restarts since knows the number, but not the process.
@@ -66,14 +66,10 @@ pub(super) fn may_roll_back(world: &World, group: GroupId, host: HostId) -> bool
     let seat = world.group_status(host, group).and_then(|status| status.seat);
     let (Some(seat), Some(copy)) = (seat, world.group_copy(host, group)) else { return false };
     let again = copy.boot() + 1;
+    // What is only in memory may be forgotten before it is needed.
     let knows = |other: HostId| {
-        if world.has_store(other, group) {
-            let store = world.group_store(other, group);
-            return store.and_then(|store| store.seen(&seat)).is_some_and(|seen| seen > again);
-        }
-        // Who restarts without a store is nobody's voter.
-        let status = world.group_status(other, group);
-        status.is_some_and(|status| status.bonds.contains(&seat.peer))
+        let store = world.group_store(other, group);
+        store.and_then(|store| store.seen(&seat)).is_some_and(|seen| seen > again)
     };
     // While a seat takes the place of another each of two sets decides, and the union says little.
     let is_changing = |(_, voters): (Lineage, &[Seat])| {
