@@ -226,6 +226,40 @@ fn monotonic_commit_refuses_what_goes_back() {
     assert!(applied(&[1, 2, 1]).is_err(), "backwards");
 }
 
+/// A new seat may follow the same history from the beginning; the same seat does not go back.
+#[test]
+fn monotonic_commit_is_that_of_a_seat() {
+    let after = |of: Seat| {
+        let mut checkers = group_of(false);
+        says(&mut checkers, 0, status(0, Role::Follower, 5, 3)).unwrap();
+        let Output::Status(mut next) = status(0, Role::Follower, 0, 0) else { unreachable!() };
+        next.seat = Some(of);
+        says(&mut checkers, 0, Output::Status(next))
+    };
+    assert!(after(Seat { id: SeatId([9; 16]), ..seat(0) }).is_ok());
+    assert!(after(seat(0)).is_err());
+}
+
+/// What a sole voter in memory held may be lost; not if it was handed on, {0} to {1}.
+#[test]
+fn a_second_voter_counts_also_in_place_of_the_first() {
+    let had = |hosts: &[usize]| {
+        let mut checkers = group_of(false);
+        let of = Lineage([2; 16]);
+        for host in hosts {
+            let Output::Status(mut said) = status(*host, Role::Follower, 1, 0) else {
+                unreachable!()
+            };
+            said.lineage = Some(of);
+            said.voters.retain(|voter| voter.seat == seat(*host));
+            says(&mut checkers, *host, Output::Status(said)).unwrap();
+        }
+        checkers.groups.had_second_voter(of)
+    };
+    assert!(!had(&[0]) && !had(&[0, 0]));
+    assert!(had(&[0, 1]));
+}
+
 #[test]
 fn voter_sets_that_do_not_overlap_are_refused() {
     let set = |hosts: &[usize]| Membership::single(voters(hosts));

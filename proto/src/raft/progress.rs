@@ -160,6 +160,14 @@ impl Progress {
         self.caught_up
     }
 
+    /// RAFT-12: a learner that did not answer for so long may be gone, linked or not: it is no voter to go
+    /// on with.
+    pub(super) fn doubt(&mut self, patience: core::time::Duration, now: Instant) {
+        if now.since(self.heard) > patience {
+            (self.caught_up, self.goal) = (false, None);
+        }
+    }
+
     pub(super) const fn lag(&self) -> Lag {
         Lag {
             seat: self.seat,

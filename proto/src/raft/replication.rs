@@ -391,6 +391,9 @@ impl Raft {
         }
         if leader.heartbeat_at <= now {
             leader.heartbeat_at = now + self.config.heartbeat;
+            for learner in leader.members.iter_mut().filter(|member| !member.voter) {
+                learner.doubt(self.config.election_timeout, now);
+            }
             if !self.is_heard(now) && !mutant::on(Mutant::NoCheckQuorum) {
                 // Who hears nobody may be heard all the same.
                 return self.make_room(now, out);

@@ -492,6 +492,32 @@ fn grp_24_when_all_leave_at_once_nobody_waits_for_those_who_left() {
     }
 }
 
+/// What the last voter in memory holds is in no other place: who came back meanwhile gets it, also where
+/// the leave begins before that one votes, or has anything (GRP-24).
+#[test]
+pub(crate) fn grp_24_the_last_voter_in_memory_hands_on_to_who_came_back() {
+    let mut early = 0;
+    for seed in 0..100 {
+        let (mut cluster, commands) = formed(seed, 2, |_| config());
+        let (last, heir) = ((seed % 2) as usize, 1 - (seed % 2) as usize);
+        cluster.input(heir, Input::Leave);
+        cluster.until("one has left", SECOND, |c| c.hosts[heir].closed);
+        let alone = |c: &Cluster| c.hosts[last].status().voters.len() == 1;
+        cluster.until("one votes", SECOND, |c| alone(c) && c.hosts[last].leads());
+        cluster.again(heir);
+        let follows = |c: &Cluster| c.hosts[heir].status.as_ref()?.leader;
+        cluster.until("it is led", SECOND, |c| follows(c) == Some(peer(last)));
+        cluster.run(Duration::from_micros(seed * 10));
+        early += usize::from(alone(&cluster));
+        cluster.input(last, Input::Leave);
+        cluster.until("the other has left", 2 * SECOND, |c| c.hosts[last].closed);
+        cluster.until("the heir leads", 5 * SECOND, |c| c.hosts[heir].leads());
+        cluster.until("it has all", SECOND, |c| c.hosts[heir].machine.commands().len() == 2);
+        holds_all(&cluster, &commands);
+    }
+    assert!(early > 10, "only {early} left before the other voted");
+}
+
 /// A member that would lead may be gone before it hears so.
 #[test]
 fn grp_24_a_leader_that_leaves_asks_another_if_the_first_goes_too() {

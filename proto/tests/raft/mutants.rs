@@ -71,6 +71,7 @@ const SCHEDULES: &[Schedule] = &schedules! {
         raft_11_who_votes_alone_writes_the_change_before_it_sends_it
         raft_11_the_old_set_counts_until_the_change_is_written
         raft_12_learners_get_committed_entries_only
+        raft_12_a_learner_that_is_silent_gets_no_seat
         raft_14_founders_come_first
         raft_15_a_long_conflict_is_resolved_by_term
         raft_15_what_is_there_already_is_not_touched

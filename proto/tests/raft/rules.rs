@@ -176,6 +176,34 @@ pub(crate) fn raft_12_learners_get_committed_entries_only() {
     assert_eq!(cluster.hosts[learner].raft().log().last().index, commit);
 }
 
+/// Simulator, groups, seed 3281: a learner that had been silent for seconds, its link not yet given up, took
+/// the place of a voter that left. It did not know, and went; one more loss, and the history was.
+#[test]
+pub(crate) fn raft_12_a_learner_that_is_silent_gets_no_seat() {
+    let mut cluster = Cluster::new(1, 6, |_| true);
+    cluster.run(SECOND);
+    assert!(cluster.propose(0));
+    cluster.run(5 * SECOND);
+    let voters = cluster.hosts[0].raft().membership().clone();
+    let listed = |host: usize| voters.lists(&cluster.hosts[host].config.seat);
+    let learner = (0..6).find(|host| !listed(*host)).unwrap();
+    let leaver = (1..6).find(|host| *host != learner).unwrap();
+    cluster.deaf.insert(learner);
+    cluster.run(3 * SECOND);
+    assert!(cluster.propose(0));
+    cluster.can_vote(leaver, false);
+    cluster.run(3 * SECOND);
+    let lists = |cluster: &Cluster, host: usize| {
+        let membership = cluster.hosts[0].raft().membership();
+        (membership.lists(&cluster.hosts[host].config.seat), membership.voters.len())
+    };
+    assert_eq!(lists(&cluster, leaver), (false, 4), "who leaves is let go");
+    assert_eq!(lists(&cluster, learner), (false, 4), "nobody knows that it is there");
+    cluster.deaf.clear();
+    cluster.run(3 * SECOND);
+    assert_eq!(lists(&cluster, learner), (true, 5));
+}
+
 /// The first command waits until the change behind it can list the founders.
 fn first_command_waits_for_the_third(founders: Founders) {
     let mut cluster = Cluster::new(1, 3, |_| true);
