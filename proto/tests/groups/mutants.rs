@@ -48,6 +48,7 @@ const SCHEDULES: &[Schedule] = schedules! {
         grp_16_a_copy_of_a_lost_lineage_goes_on
         grp_18_a_rolled_back_store_is_noticed
         grp_24_leaving_leaders_stop_nobody_for_long
+        grp_24_the_last_voter_in_memory_hands_on_to_who_came_back
         grp_22_observers_copy_and_never_lead
         grp_23_an_observer_becomes_a_voter_and_back
         grp_25_the_lead_is_handed_over
