@@ -1,6 +1,7 @@
 //! How far one member is, as its leader sees it.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use super::{Lag, LogIndex, Seat};
 use crate::{limits, time::Instant};
@@ -10,8 +11,8 @@ use crate::{limits, time::Instant};
 pub(super) enum Pace {
     /// Where its log agrees is not known: one message at a time.
     Probe {
-        /// That message is under way.
-        asked: bool,
+        /// When that message went, if it is under way.
+        asked: Option<Instant>,
     },
     /// One message after the other, within the window.
     Stream,
@@ -67,7 +68,7 @@ impl Progress {
             linked: false,
             voter: false,
             superseded: false,
-            pace: Pace::Probe { asked: false },
+            pace: Pace::Probe { asked: None },
             next: last.next(),
             received: LogIndex(0),
             durable: LogIndex(0),
@@ -94,16 +95,23 @@ impl Progress {
 
     /// Sends from `next` on, one message at a time until logs are known to agree.
     pub(super) fn restart(&mut self, next: LogIndex) {
-        self.pace = Pace::Probe { asked: false };
+        self.pace = Pace::Probe { asked: None };
         self.next = next;
         self.flying.clear();
         self.bytes = 0;
     }
 
+    /// The question may be lost where the host's links are not reliable: it is asked again.
+    pub(super) fn ask_again(&mut self, patience: Duration, now: Instant) {
+        if let Pace::Probe { asked } = &mut self.pace {
+            asked.take_if(|at| now.since(*at) >= patience);
+        }
+    }
+
     /// True if one more message may go.
     pub(super) fn has_room(&self) -> bool {
         match self.pace {
-            Pace::Probe { asked } => !asked,
+            Pace::Probe { asked } => asked.is_none(),
             Pace::Stream => {
                 self.flying.len() < limits::APPENDS_IN_FLIGHT && self.bytes < limits::APPEND_WINDOW
             }
@@ -115,7 +123,7 @@ impl Progress {
     pub(super) fn send(&mut self, last: LogIndex, bytes: usize, now: Instant) {
         self.sent = now;
         match &mut self.pace {
-            Pace::Probe { asked } => *asked = true,
+            Pace::Probe { asked } => *asked = Some(now),
             Pace::Stream | Pace::Snapshot => {
                 if last >= self.next {
                     self.flying.push_back((last, bytes));
@@ -137,6 +145,10 @@ impl Progress {
             self.flying.pop_front();
             self.bytes -= bytes;
         }
+        // RAFT-15: who answers a heartbeat, or is receiving the question, has not answered it.
+        if matches!(self.pace, Pace::Probe { .. }) && received < self.next.prev() {
+            return;
+        }
         self.next = self.next.max(self.received.next());
         if self.pace != Pace::Stream {
             self.restart(self.received.next());
@@ -146,12 +158,7 @@ impl Progress {
 
     /// RAFT-12: a learner is caught up when it got, within an election timeout, what was committed
     /// when that time began (dissertation §4.2.1).
-    pub(super) fn judge(
-        &mut self,
-        commit: LogIndex,
-        patience: core::time::Duration,
-        now: Instant,
-    ) -> bool {
+    pub(super) fn judge(&mut self, commit: LogIndex, patience: Duration, now: Instant) -> bool {
         let (goal, since) = *self.goal.get_or_insert((commit, now));
         if self.durable >= goal {
             self.caught_up = now.since(since) < patience || self.durable >= commit;
@@ -162,7 +169,7 @@ impl Progress {
 
     /// RAFT-12: a learner that did not answer for so long may be gone, linked or not: it is no voter to go
     /// on with.
-    pub(super) fn doubt(&mut self, patience: core::time::Duration, now: Instant) {
+    pub(super) fn doubt(&mut self, patience: Duration, now: Instant) {
         if now.since(self.heard) > patience {
             (self.caught_up, self.goal) = (false, None);
         }

@@ -303,7 +303,7 @@ impl Raft {
         if !member.voter && member.next > limit.next() {
             member.next = limit.next();
         }
-        let mut probing = matches!(member.pace, Pace::Probe { asked: false });
+        let mut probing = matches!(member.pace, Pace::Probe { asked: None });
         while member.has_room() && (member.next <= limit || probing) {
             probing = false;
             if member.next <= self.log.base().index {
@@ -317,19 +317,20 @@ impl Raft {
                 (runs, bytes) = (Vec::new(), 0);
             }
             let last = runs.last().map_or_else(|| member.next.prev(), |run| run.end().index);
-            self.send_append(member, runs, round, out);
+            self.send_append(member, member.next.prev(), runs, round, out);
             member.send(last, bytes, now);
         }
     }
 
+    /// Sends entries that stand behind `index`.
     fn send_append(
         &self,
         member: &mut Progress,
+        index: LogIndex,
         runs: Vec<Run>,
         round: u64,
         out: &mut Outbox<Action>,
     ) {
-        let index = member.next.prev();
         let term = self.log.term_at(index).expect("what is behind the base is known");
         let prev = Position { term, index };
         member.told = self.commit;
@@ -366,11 +367,19 @@ impl Raft {
             match member.pace {
                 Pace::Snapshot => self.point_to_snapshot(member, round, now, out),
                 Pace::Probe { .. } => {
-                    member.pace = Pace::Probe { asked: false };
-                    self.feed(member, round, now, out);
+                    member.ask_again(self.config.election_timeout, now);
+                    if member.has_room() {
+                        self.feed(member, round, now, out);
+                    } else {
+                        // RAFT-15: each question may be large, and each is answered: an answer that comes
+                        // when entries stream already would begin them anew.
+                        let agreed = member.received.max(self.log.base().index);
+                        self.send_append(member, agreed, Vec::new(), round, out);
+                        member.sent = now;
+                    }
                 }
                 Pace::Stream => {
-                    self.send_append(member, Vec::new(), round, out);
+                    self.send_append(member, member.next.prev(), Vec::new(), round, out);
                     member.sent = now;
                 }
             }

@@ -75,6 +75,8 @@ pub(crate) struct Cluster {
     links: BTreeSet<(usize, usize)>,
     /// Pairs that may not, whatever the faults say.
     pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Bytes of entries that were sent to each host.
+    pub(crate) sent: BTreeMap<usize, usize>,
     /// Who sends and hears nothing.
     pub(crate) deaf: BTreeSet<usize>,
     wires: BTreeMap<(usize, usize), VecDeque<(Instant, Message)>>,
@@ -121,6 +123,7 @@ impl Cluster {
             invariants: Invariants::default(),
             links: BTreeSet::new(),
             cut: BTreeSet::new(),
+            sent: BTreeMap::new(),
             deaf: BTreeSet::new(),
             wires: BTreeMap::new(),
             fetches: Vec::new(),
@@ -481,6 +484,10 @@ impl Cluster {
                 let Some(other) = self.hosts.iter().position(|h| h.config.seat == to) else {
                     return;
                 };
+                if let Message::Append(append) = &message {
+                    let bytes: usize = append.runs.iter().map(|run| run.data.len()).sum();
+                    *self.sent.entry(other).or_default() += bytes;
+                }
                 if self.is_linked(host, other) && !self.deaf.contains(&other) {
                     let at = self.now + self.between(self.delay);
                     let wire = self.wires.entry((host, other)).or_default();

@@ -71,6 +71,42 @@ pub(crate) fn raft_04_a_leader_that_hears_nobody_has_another_campaign() {
     }
 }
 
+/// Simulator, seed 867: each heartbeat, and each round of reads, asked anew where the logs agree, and who
+/// was receiving the question said that it had nothing: each time all was sent from the beginning.
+#[test]
+pub(crate) fn raft_15_who_catches_up_over_a_slow_path_is_sent_everything_once() {
+    let mut cluster = formed(3, true);
+    let leader = cluster.leader().unwrap();
+    let behind = (leader + 1) % 3;
+    for round in 0..130 {
+        if round == 100 {
+            cluster.crash(behind);
+        }
+        cluster.propose_large(leader, 20_000);
+        cluster.run(SECOND / 20);
+    }
+    // The next leader does not know how far it is.
+    cluster.feed(leader, Event::Transfer(None));
+    let next = (leader + 2) % 3;
+    cluster.until("another leads", SECOND, |c| c.hosts[next].raft().role() == Role::Leader);
+    cluster.run(SECOND);
+    let (leader, before) = (next, cluster.sent.get(&behind).copied().unwrap_or_default());
+    cluster.delay = (SECOND / 5, SECOND / 5);
+    cluster.restart(behind);
+    for round in 0..400 {
+        cluster.read(leader);
+        if round % 10 == 0 {
+            let seat = cluster.hosts[leader].config.seat;
+            cluster.feed(behind, Event::Receiving(seat));
+        }
+        cluster.run(SECOND / 100);
+    }
+    let commit = cluster.hosts[leader].raft().commit();
+    assert_eq!(cluster.hosts[behind].raft().commit(), commit, "{}", cluster.describe());
+    let sent = cluster.sent[&behind] - before;
+    assert!(sent < 1_000_000, "{sent} bytes, 600,000 were missing");
+}
+
 #[test]
 pub(crate) fn raft_01_pre_vote_keeps_terms_low() {
     let mut cluster = formed(3, true);

@@ -1,19 +1,28 @@
 //! One part in a group: what it hands to its machine, and what it says of itself.
 
+use std::collections::VecDeque;
+
 use mosaik_proto::{
     groups::{Applying, Index, Status},
     raft::{Lineage, LogIndex, Seat, Snapshot, Stored, Term},
 };
+
+/// What a step says, in its order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ahead {
+    /// The machine begins anew.
+    Reset,
+    /// A status names the lineage.
+    Lineage(Option<Lineage>),
+}
 
 /// What is known of one part.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) durable: bool,
     lineage: Option<Lineage>,
-    /// The lineage that this step ends with, if it says so.
-    next_lineage: Option<Option<Lineage>>,
-    /// A reset of the machine is still to come in this step.
-    resets: u32,
+    /// What this step is still to say of its lineage.
+    ahead: VecDeque<Ahead>,
     /// The last command and entry that were handed over.
     handed: (Index, LogIndex),
     /// Term and commit are those of a seat: a new one may follow the same lineage from the beginning.
@@ -23,12 +32,11 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) const fn new(durable: bool) -> Self {
+    pub(super) fn new(durable: bool) -> Self {
         Self {
             durable,
             lineage: None,
-            next_lineage: None,
-            resets: 0,
+            ahead: VecDeque::new(),
             handed: (Index::ZERO, LogIndex(0)),
             seat: None,
             committed: Index::ZERO,
@@ -36,23 +44,22 @@ impl Member {
         }
     }
 
-    /// The lineage whose commands are handed over: behind the last reset of a step that which it ends
-    /// with.
+    /// The lineage whose commands are handed over: a status names it behind them, and a reset ends it.
     pub(super) fn present(&self) -> Option<Lineage> {
-        match self.next_lineage {
-            Some(next) if self.resets == 0 => next,
-            _ => self.lineage,
+        match self.ahead.front() {
+            Some(Ahead::Lineage(next)) => *next,
+            Some(Ahead::Reset) | None => self.lineage,
         }
     }
 
     // --- a step, before anything of it is done -----------------------------------------------
 
-    pub(super) const fn will_be(&mut self, lineage: Option<Lineage>) {
-        self.next_lineage = Some(lineage);
+    pub(super) fn will_be(&mut self, lineage: Option<Lineage>) {
+        self.ahead.push_back(Ahead::Lineage(lineage));
     }
 
-    pub(super) const fn will_reset(&mut self) {
-        self.resets += 1;
+    pub(super) fn will_reset(&mut self) {
+        self.ahead.push_back(Ahead::Reset);
     }
 
     // --- one by one --------------------------------------------------------------------------
@@ -84,13 +91,13 @@ impl Member {
     }
 
     pub(super) fn reset(&mut self) {
-        self.resets = self.resets.saturating_sub(1);
+        self.ahead.pop_front_if(|ahead| *ahead == Ahead::Reset);
         self.handed = (Index::ZERO, LogIndex(0));
         self.turn(self.present());
     }
 
     pub(super) fn status(&mut self, status: &Status) -> Result<(), String> {
-        self.next_lineage = None;
+        self.ahead.pop_front_if(|ahead| *ahead == Ahead::Lineage(status.lineage));
         self.turn(status.lineage);
         if status.seat.is_some() && self.seat != status.seat {
             self.seat = status.seat;
