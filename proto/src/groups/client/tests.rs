@@ -4,6 +4,10 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::streams::item;
+use crate::{
+    groups::{places::Place, sessions::Sessions},
+    raft::LogIndex,
+};
 
 const ME: PeerId = PeerId::from_bytes([1; 32]);
 const LEADER: PeerId = PeerId::from_bytes([2; 32]);
