@@ -82,6 +82,7 @@ impl Checkers {
     /// # Errors
     /// What must never happen and did.
     pub fn event(&mut self, process: Process, event: &Event) -> Result<(), String> {
+        self.versions.event(process, event);
         match event {
             Event::LocalEntry(entry) => {
                 self.versions.signed(entry);

@@ -184,8 +184,41 @@ fn versions_refuse_forgeries_regress_and_revival() {
     versions.seen(PROCESS, &new).unwrap();
     versions.departed(new.id(), new.update_version());
     assert!(versions.seen(PROCESS, &new).is_ok(), "the farewell may not have come yet");
+    versions.event(PROCESS, &told());
     versions.gone(PROCESS, new.id());
     assert!(versions.seen(PROCESS, &new).is_err(), "revived");
+}
+
+/// What a process is told by another.
+fn told() -> Event {
+    Event::Data { channel: ChannelId::core(1), chunk: Bytes::from_static(b"?") }
+}
+
+#[test]
+fn who_is_given_up_may_come_to_say_farewell() {
+    // Simulator, seeds 10810 and 18038: said where nobody heard it, given up for silence, then a link
+    // brings entry and farewell.
+    let entry = LocalEntry::new(network(), SecretKey::from_bytes(&[5; 32]), UnixMillis(1_000));
+    let (seen, peer) = (entry.signed().clone(), entry.signed().id());
+    let other = Process { host: HostId(2), boot: 1 };
+    let after = |events: &[Event]| {
+        let mut checkers = Checkers::default();
+        checkers.event(PROCESS, &Event::LocalEntry(seen.clone())).unwrap();
+        let mut tell = |change| checkers.action(AT, PROCESS, &Action::Catalog(change));
+        let sees = || Change::Entry { entry: seen.clone(), since: AT, news: None };
+        tell(sees()).unwrap();
+        checkers.event(other, &Event::Shutdown(entry.depart(UnixMillis(2_000)))).unwrap();
+        for event in events {
+            checkers.event(PROCESS, event).unwrap();
+            let mut tell = |change| checkers.action(AT, PROCESS, &Action::Catalog(change));
+            tell(Change::Gone { peer, departed: true }).unwrap();
+            tell(sees())?;
+        }
+        Ok::<_, String>(())
+    };
+    assert_eq!(after(&[Event::Timeout]), Ok(()));
+    assert!(after(&[told()]).is_err(), "it heard the farewell");
+    assert!(after(&[Event::Timeout, told()]).is_err(), "the second time");
 }
 
 #[test]
@@ -203,12 +236,14 @@ fn a_farewell_is_said_when_groups_were_left() {
     let tombstone = entry.depart(UnixMillis(2_000));
     checkers.event(PROCESS, &Event::Shutdown(tombstone)).unwrap();
     let sees = || Change::Entry { entry: seen.clone(), since: now, news: None };
+    checkers.event(witness, &told()).unwrap();
     let mut witnesses = |change| checkers.action(now, witness, &Action::Catalog(change));
     witnesses(sees()).unwrap();
     witnesses(Change::Gone { peer, departed: true }).unwrap();
     witnesses(sees()).expect("it is leaving its groups, and said nothing yet");
     let closed = Action::Group { group: group(), output: Output::Closed };
     checkers.action(now, PROCESS, &closed).unwrap();
+    checkers.event(witness, &told()).unwrap();
     let mut witnesses = |change| checkers.action(now, witness, &Action::Catalog(change));
     witnesses(sees()).expect("the farewell may not have come yet");
     witnesses(Change::Gone { peer, departed: true }).unwrap();

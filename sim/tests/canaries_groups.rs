@@ -59,17 +59,22 @@ fn says(checkers: &mut Checkers, host: usize, output: Output) -> Checked {
 
 /// A host takes part; with a store, it begins with an empty one.
 fn joins(checkers: &mut Checkers, host: usize, durable: bool) {
-    let feed = |checkers: &mut Checkers, input| {
-        let event = Event::Group { group: group(), input };
-        checkers.event(process(host), &event).unwrap();
-    };
+    begins(checkers, host, durable, Stored::default());
+}
+
+fn begins(checkers: &mut Checkers, host: usize, durable: bool, stored: Stored) {
     let config = GroupConfig { durable, ..GroupConfig::new(group(), Digest::hash(b"a secret")) };
-    feed(checkers, Input::Join(Box::new(config)));
+    hears(checkers, host, Input::Join(Box::new(config)));
     if durable {
-        let (boots, stored) = (Vec::new(), Stored::default());
+        let boots = Vec::new();
         let loaded = Loaded { seat: seat(host).id, boot: 1, boots, stored, snapshot: None };
-        feed(checkers, Input::Loaded(Box::new(loaded)));
+        hears(checkers, host, Input::Loaded(Box::new(loaded)));
     }
+}
+
+fn hears(checkers: &mut Checkers, host: usize, input: Input) {
+    let event = Event::Group { group: group(), input };
+    checkers.event(process(host), &event).unwrap();
 }
 
 fn status(host: usize, role: Role, term: u64, committed: u64) -> Output {
@@ -124,7 +129,12 @@ fn applies(checkers: &mut Checkers, host: usize, at: u64, id: u64) -> Checked {
 }
 
 fn writes(checkers: &mut Checkers, host: usize, write: Write) -> Checked {
-    says(checkers, host, Output::Persist { ticket: Ticket(1), write: Box::new(write) })
+    persist(checkers, host, 1, write)
+}
+
+fn persist(checkers: &mut Checkers, host: usize, ticket: u64, write: Write) -> Checked {
+    let (ticket, write) = (Ticket(ticket), Box::new(write));
+    says(checkers, host, Output::Persist { ticket, write })
 }
 
 fn entry(term: u64, at: u64, id: u64) -> Run {
@@ -276,12 +286,92 @@ fn voter_sets_that_do_not_overlap_are_refused() {
     };
     let (one, two, three) = (&[0][..], &[0, 1][..], &[0, 1, 2][..]);
     assert!(changes(&[set(one), set(three), joint(three, two), set(two)]).is_ok());
-    assert!(changes(&[set(one), set(&[1])]).is_err(), "the only voter does not stay");
+    assert!(changes(&[set(one), set(&[1, 2])]).is_ok(), "the only voter may leave, too");
     assert!(changes(&[set(two), set(three)]).is_err(), "in one step");
     assert!(changes(&[set(three), joint(two, three)]).is_err(), "it leaves another set");
     let half_way = joint(three, two);
     assert!(changes(&[set(three), half_way.clone(), set(&[0])]).is_err(), "it enters another");
     assert!(changes(&[set(three), half_way, joint(two, one)]).is_err(), "two changes at once");
+}
+
+/// Host 0 votes alone, and host 1 copies its log; what is said then of the change with which it ends that.
+fn after_one(
+    to: &[usize],
+    durable: bool,
+    steps: &dyn Fn(&mut Checkers, &Run) -> Checked,
+) -> Checked {
+    let mut checkers = Checkers::default();
+    joins(&mut checkers, 0, durable);
+    joins(&mut checkers, 1, true);
+    for host in usize::from(!durable)..2 {
+        persist(&mut checkers, host, 1, Write { reset: Some(of_one()), ..Write::default() })?;
+        hears(&mut checkers, host, Input::Persisted(Ticket(1)));
+    }
+    let run = Run::empty(Term(1), LogIndex(1), Kind::Membership);
+    steps(&mut checkers, &Run { data: encode(&Membership::single(voters(to))), ..run })
+}
+
+fn of_one() -> Snapshot {
+    let membership = Membership::single(voters(&[0]));
+    Snapshot { lineage: L, membership, ..Snapshot::default() }
+}
+
+fn write(checkers: &mut Checkers, host: usize, ticket: u64, run: &Run) -> Checked {
+    persist(checkers, host, ticket, Write { runs: vec![run.clone()], ..Write::default() })
+}
+
+/// Simulator, seed 16002: {0} names four others and leaves. That is sound if 0 has the entry before any
+/// other does (RAFT-11).
+#[test]
+fn who_votes_alone_may_leave_with_the_change() {
+    for to in [&[0, 1][..], &[1, 2]] {
+        let written = after_one(to, true, &|checkers, run| {
+            write(checkers, 0, 2, run)?;
+            hears(checkers, 0, Input::Persisted(Ticket(2)));
+            write(checkers, 1, 2, run)
+        });
+        assert_eq!(written, Ok(()));
+        let in_memory = after_one(to, false, &|checkers, run| write(checkers, 1, 2, run));
+        assert_eq!(in_memory, Ok(()), "its seat ends with what it knows");
+        let found = after_one(to, true, &|checkers, run| {
+            write(checkers, 0, 2, run)?;
+            checkers.ended(process(0));
+            let (base, runs) = (of_one(), vec![run.clone()]);
+            begins(checkers, 0, true, Stored { base, runs, ..Stored::default() });
+            write(checkers, 1, 2, run)
+        });
+        assert_eq!(found, Ok(()), "it died between the write and the word of it");
+    }
+}
+
+/// Otherwise it could crash, vote alone again, and lead without the entry (RAFT-11).
+#[test]
+fn who_votes_alone_has_the_change_before_others() {
+    let refused = |steps: &dyn Fn(&mut Checkers, &Run) -> Checked, why: &str| {
+        for to in [&[0, 1][..], &[1, 2]] {
+            assert!(after_one(to, true, steps).is_err(), "{why}");
+        }
+    };
+    refused(&|checkers, run| write(checkers, 1, 2, run), "0 knows nothing of it");
+    let writing = |checkers: &mut Checkers, run: &Run| {
+        write(checkers, 0, 2, run)?;
+        write(checkers, 1, 2, run)
+    };
+    refused(&writing, "0 is writing it");
+    let out_of_order = |checkers: &mut Checkers, run: &Run| {
+        persist(checkers, 0, 2, Write::default())?;
+        write(checkers, 0, 3, run)?;
+        hears(checkers, 0, Input::Persisted(Ticket(3)));
+        write(checkers, 1, 2, run)
+    };
+    refused(&out_of_order, "a write before it is under way (RAFT-06)");
+    let cut = |checkers: &mut Checkers, run: &Run| {
+        write(checkers, 0, 2, run)?;
+        hears(checkers, 0, Input::Persisted(Ticket(2)));
+        persist(checkers, 0, 3, Write { truncate: Some(LogIndex(1)), ..Write::default() })?;
+        write(checkers, 1, 2, run)
+    };
+    refused(&cut, "0 has it no more");
 }
 
 #[test]

@@ -143,9 +143,10 @@ impl Groups {
             }
             Input::Loaded(loaded) => {
                 let Some(member) = self.members.get_mut(&part) else { return };
-                self.logs.loaded(part, &loaded.stored);
+                self.logs.loaded(part, loaded);
                 member.loaded(&loaded.stored);
             }
+            Input::Persisted(ticket) => self.logs.persisted(part, *ticket),
             _ => {}
         }
     }
@@ -169,12 +170,12 @@ impl Groups {
     fn output(&mut self, _now: Instant, part: Part, output: &Output) -> Result<(), String> {
         let member = self.members.get_mut(&part).ok_or("it says something before it joined")?;
         match output {
-            Output::Persist { write, .. } => {
+            Output::Persist { ticket, write } => {
                 self.figures.persisted += 1;
                 if !member.durable {
                     return Err("a member without a store writes".into());
                 }
-                self.logs.write(part, write, &self.lineages)
+                self.logs.write(part, *ticket, write, &self.lineages)
             }
             Output::Wipe => {
                 self.logs.forget(part);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mosaik_proto::{
     Digest, PeerId,
     discovery::{PeerEntry, PeerEntryVersion},
+    node::Event,
 };
 
 use crate::net::Process;
@@ -15,11 +16,22 @@ pub struct Versions {
     signed: BTreeMap<(PeerId, PeerEntryVersion), Digest>,
     seen: BTreeMap<(Process, PeerId), PeerEntryVersion>,
     departed: BTreeMap<PeerId, PeerEntryVersion>,
-    /// Who has let whom go after a farewell.
+    /// Who has let whom go because of a farewell.
     let_go: BTreeSet<(Process, PeerId)>,
+    /// Those whose present step takes what others say.
+    told: BTreeSet<Process>,
 }
 
 impl Versions {
+    /// A process is about to handle an event.
+    pub fn event(&mut self, process: Process, event: &Event) {
+        if matches!(event, Event::Data { .. }) {
+            self.told.insert(process);
+        } else {
+            self.told.remove(&process);
+        }
+    }
+
     /// A host signed its entry.
     pub fn signed(&mut self, entry: &PeerEntry) {
         self.signed.insert((entry.id(), entry.update_version()), entry.digest());
@@ -39,11 +51,14 @@ impl Versions {
         self.departed.get(peer).is_some_and(|last| seen <= *last)
     }
 
-    /// A process does not see a peer any more.
+    /// A process does not see a peer any more. By somebody's word it lets go only of who said farewell
+    /// (DISC-35): whoever is silent is given up by timers, whatever others say (DISC-32), and that is
+    /// not for good (DISC-38): it may come back in the same version, to say the farewell here as well.
     pub fn gone(&mut self, process: Process, peer: PeerId) {
-        // Letting an older version go, unseen for too long, says nothing of the farewell.
+        // Letting an older version go says nothing of the last farewell.
         let seen = self.seen.get(&(process, peer));
-        if seen.is_some() && seen == self.departed.get(&peer) {
+        let last = seen.is_some() && seen == self.departed.get(&peer);
+        if last && self.told.contains(&process) {
             self.let_go.insert((process, peer));
         }
     }

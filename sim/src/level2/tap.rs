@@ -25,6 +25,7 @@ impl Tap for Recorder {
             if let Event::LocalEntry(entry) = event {
                 state.trace.bytes(entry.digest().as_bytes());
             }
+            state.checkers.versions.event(self.process, event);
             let checked = match event {
                 event if state.options.stamped => state.checkers.event(self.process, event),
                 Event::LocalEntry(entry) => {

@@ -1,10 +1,11 @@
 //! What members with stores wrote to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mosaik_proto::{
     Digest,
-    raft::{Kind, Lineage, LogIndex, Membership, Run, Snapshot, Stored, Term, Write},
+    groups::Loaded,
+    raft::{Kind, Lineage, LogIndex, Membership, Run, Seat, SeatId, Snapshot, Term, Ticket, Write},
     streams::item::Items,
     wire,
 };
@@ -12,9 +13,24 @@ use mosaik_proto::{
 use super::{Part, lineages::Lineages};
 use crate::net::Process;
 
+/// An entry of a history.
+type Entry = (Lineage, LogIndex, Term);
+
+/// A write under way.
+#[derive(Debug)]
+struct Writing {
+    ticket: Ticket,
+    done: bool,
+    /// The entries in it with which the store's own seat ceases to vote alone.
+    leaves: Vec<Entry>,
+}
+
 /// What one store was told to hold.
 #[derive(Debug, Default)]
 struct Log {
+    /// Whose store it is.
+    seat: Option<SeatId>,
+    writing: VecDeque<Writing>,
     lineage: Lineage,
     /// The last entry that is only in a snapshot.
     base: LogIndex,
@@ -27,14 +43,26 @@ struct Log {
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     logs: BTreeMap<Part, Log>,
-    entries: BTreeMap<(Lineage, LogIndex, Term), Digest>,
+    entries: BTreeMap<Entry, Digest>,
+    /// Every store that was ever opened: any other seat is in memory.
+    stores: BTreeSet<SeatId>,
+    /// The changes that leave a set of one, once that one has them on its disk.
+    left: BTreeMap<Entry, SeatId>,
 }
 
 impl Logs {
-    pub(super) fn loaded(&mut self, part: Part, stored: &Stored) {
+    pub(super) fn loaded(&mut self, part: Part, loaded: &Loaded) {
         let log = self.logs.entry(part).or_default();
-        *log = Log::behind(&stored.base);
-        for run in &stored.runs {
+        *log = Log { seat: Some(loaded.seat), ..Log::default() };
+        self.stores.insert(loaded.seat);
+        log.begin(&loaded.stored.base);
+        for run in &loaded.stored.runs {
+            // What was written may be there before the host heard that it is.
+            if let Ok(Some(one)) = log.follows(run)
+                && one.id == loaded.seat
+            {
+                self.left.insert((log.lineage, run.first, run.term), loaded.seat);
+            }
             log.append(run);
         }
     }
@@ -42,18 +70,34 @@ impl Logs {
     pub(super) fn write(
         &mut self,
         part: Part,
+        ticket: Ticket,
         write: &Write,
         lineages: &Lineages,
     ) -> Result<(), String> {
         let log = self.logs.entry(part).or_default();
         if let Some(base) = &write.reset {
-            *log = Log::behind(base);
+            log.begin(base);
         }
         if let Some(from) = write.truncate {
             log.cut(from, lineages)?;
+            let (lineage, seat) = (log.lineage, log.seat);
+            let gone = |(of, at, _): &Entry| *of == lineage && *at >= from;
+            self.left.retain(|entry, one| Some(*one) != seat || !gone(entry));
+            log.writing.iter_mut().for_each(|writing| writing.leaves.retain(|one| !gone(one)));
         }
+        let mut leaves = Vec::new();
         for run in &write.runs {
-            log.follows(run)?;
+            let of = (log.lineage, run.first, run.term);
+            match log.follows(run)? {
+                Some(one) if Some(one.id) == log.seat => leaves.push(of),
+                // RAFT-11: it could vote alone again, and lead without this entry.
+                Some(one) if self.stores.contains(&one.id) && !self.left.contains_key(&of) => {
+                    return Err(format!(
+                        "{of:?} is written before {one:?} has it, which voted alone"
+                    ));
+                }
+                _ => {}
+            }
             for (at, digest) in contents(run)? {
                 match self.entries.insert((log.lineage, at, run.term), digest) {
                     Some(other) if other != digest => {
@@ -65,7 +109,20 @@ impl Logs {
             }
             log.append(run);
         }
+        log.writing.push_back(Writing { ticket, done: false, leaves });
         Ok(())
+    }
+
+    /// A write is done; it counts when all before it are (RAFT-06).
+    pub(super) fn persisted(&mut self, part: Part, ticket: Ticket) {
+        let Some(log) = self.logs.get_mut(&part) else { return };
+        if let Some(writing) = log.writing.iter_mut().find(|writing| writing.ticket == ticket) {
+            writing.done = true;
+        }
+        let Some(seat) = log.seat else { return };
+        while let Some(writing) = log.writing.pop_front_if(|writing| writing.done) {
+            self.left.extend(writing.leaves.into_iter().map(|entry| (entry, seat)));
+        }
     }
 
     /// Who leads has every committed entry.
@@ -97,13 +154,13 @@ impl Logs {
 }
 
 impl Log {
-    fn behind(base: &Snapshot) -> Self {
-        let (lineage, last) = (base.lineage, base.last.index);
-        let mut memberships = BTreeMap::new();
+    fn begin(&mut self, base: &Snapshot) {
+        (self.lineage, self.base) = (base.lineage, base.last.index);
+        self.entries.clear();
+        self.memberships.clear();
         if !base.membership.voters.is_empty() {
-            memberships.insert(last, base.membership.clone());
+            self.memberships.insert(self.base, base.membership.clone());
         }
-        Self { lineage, base: last, entries: BTreeMap::new(), memberships }
     }
 
     fn append(&mut self, run: &Run) {
@@ -128,31 +185,30 @@ impl Log {
         Ok(())
     }
 
-    /// A change of voters follows from the one before it: majorities of the two overlap.
-    fn follows(&self, run: &Run) -> Result<(), String> {
+    /// A change of voters follows from the one before it: majorities of the two overlap, or it leaves
+    /// a set of one. Says which.
+    fn follows(&self, run: &Run) -> Result<Option<Seat>, String> {
         let last = self.entries.last_key_value().map_or(self.base, |(at, _)| *at);
         if run.first != last.next() {
             return Err(format!("{:?} is written behind {last:?}", run.first));
         }
         if run.kind != Kind::Membership {
-            return Ok(());
+            return Ok(None);
         }
         let next: Membership = wire::decode(&run.data).map_err(|error| error.to_string())?;
-        let Some((_, before)) = self.memberships.last_key_value() else { return Ok(()) };
-        let legal = match (&before.leaving, &next.leaving) {
+        let Some((_, before)) = self.memberships.last_key_value() else { return Ok(None) };
+        let one = before.voters.iter().next().filter(|_| before.voters.len() == 1);
+        match (&before.leaving, &next.leaving) {
             // Into the joint set: the old one stays in it.
-            (None, Some(leaving)) => *leaving == before.voters,
+            (None, Some(leaving)) if *leaving == before.voters => Ok(None),
             // Out of it.
-            (Some(_), None) => next.voters == before.voters,
-            // In one step only from a set of one, which stays.
-            (None, None) => {
-                next.voters == before.voters
-                    || before.voters.len() == 1
-                        && before.voters.iter().all(|seat| next.voters.contains(seat))
-            }
-            (Some(_), Some(_)) => false,
-        };
-        if legal { Ok(()) } else { Err(format!("{next:?} follows {before:?}")) }
+            (Some(_), None) if next.voters == before.voters => Ok(None),
+            (None, None) if next.voters == before.voters => Ok(None),
+            // RAFT-11: in one step only from a set of one, whoever stays. Nobody else could lead before
+            // it, and nobody can without it, once the one has it.
+            (None, None) if let Some(one) = one => Ok(Some(*one)),
+            _ => Err(format!("{next:?} follows {before:?}")),
+        }
     }
 }
 
