@@ -38,7 +38,7 @@ fn keeps(
 }
 
 /// True if a seat is there and stays: its process says so, or, where none does, its store. One in memory
-/// that is leaving is as good as gone.
+/// that is leaving, or was asked to and is frozen, is as good as gone.
 fn holds(world: &World, group: GroupId, seat: Seat, lineage: Lineage) -> bool {
     let there = Some((seat.id, lineage));
     world.hosts().filter(|host| world.peer(*host) == seat.peer).any(|host| {
@@ -48,7 +48,8 @@ fn holds(world: &World, group: GroupId, seat: Seat, lineage: Lineage) -> bool {
         }
         match world.group_status(host, group) {
             Some(status) => {
-                let leaves = status.blocked == Some(Blocked::Leaving);
+                let asked = !world.is_member(host, group) || world.is_ending(host);
+                let leaves = asked || status.blocked == Some(Blocked::Leaving);
                 let goes = leaves && !world.has_store(host, group);
                 !goes && status.seat.map(|seat| seat.id).zip(status.lineage) == there
             }
@@ -81,4 +82,55 @@ pub(super) fn may_roll_back(world: &World, group: GroupId, host: HostId) -> bool
         && !world.checkers().groups.histories().any(is_changing)
         && world.hosts().filter(|other| *other != host).all(knows)
         && may_lose(world, group, host)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mosaik_proto::{Digest, groups::GroupConfig};
+
+    use super::{super::group, *};
+    use crate::{
+        host::{GroupSpec, NodeSpec, Op},
+        scenario::network,
+        world::{Fault, Options},
+    };
+
+    const HOSTS: [HostId; 2] = [HostId(0), HostId(1)];
+
+    /// Two voters in memory.
+    fn pair() -> World {
+        let mut world = World::new(1, Options::default());
+        for host in HOSTS {
+            let mut spec = NodeSpec::new(network());
+            spec.bootstrap = HOSTS.into_iter().filter(|other| *other != host).collect();
+            let host = world.add_node(spec);
+            let mut part = GroupSpec::new(GroupConfig::new(group(), Digest::hash(b"a secret")));
+            part.clients = 0;
+            world.add_group(host, part);
+        }
+        let settled = |world: &World| {
+            let status = world.group_status(HostId(0), group());
+            let voters = status.map_or(0, |status| status.voters.len());
+            if voters == 2 { Ok(()) } else { Err(format!("{voters} voters")) }
+        };
+        world.run_for(Duration::from_secs(10)).unwrap();
+        world.execute_command(HostId(0), group(), 0, Op::Put(1)).unwrap();
+        world.run_until_holds(world.now() + Duration::from_secs(10), settled).unwrap();
+        world
+    }
+
+    /// Simulator, seed 22778: the leader stands still, is asked to leave and has not heard it yet.
+    #[test]
+    fn who_was_asked_to_leave_and_is_frozen_is_as_good_as_gone() {
+        for fault in [Fault::Leave(HostId(0)), Fault::Shutdown(HostId(0))] {
+            let mut world = pair();
+            assert!(may_lose(&world, group(), HostId(1)), "the other stays");
+            world.inject(Fault::Freeze(HostId(0), Duration::from_secs(1)));
+            assert!(may_lose(&world, group(), HostId(1)), "it comes back");
+            world.inject(fault);
+            assert!(!may_lose(&world, group(), HostId(1)), "nobody would stay");
+        }
+    }
 }
