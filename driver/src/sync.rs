@@ -1,5 +1,6 @@
 //! The few primitives through which handles reach the loop. None blocks a thread.
 
+pub(crate) mod answer;
 pub(crate) mod arrivals;
 pub(crate) mod broadcast;
 pub(crate) mod cell;

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 
@@ -15,7 +15,7 @@ use mosaik_proto::{
     streams::item,
 };
 
-use crate::sync::cell::lock;
+use crate::sync::{answer::Answer, cell::lock};
 
 /// With less room than this the open batch gets another buffer.
 const ROOM: usize = 512;
@@ -23,12 +23,15 @@ const ROOM: usize = 512;
 const BUFFER: usize = limits::BATCH_BYTES as usize + ROOM;
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// All of its commands are in force, from the first place to the last.
     Committed(Index, Index),
     /// None of them is.
     Rejected(Rejection),
+    /// None of them is: the group takes no more, because it was left or because its machine failed,
+    /// as is said then.
+    Closed(Option<Arc<str>>),
     /// Some of them may be.
     Unknown,
     /// All of them are in force, but this member's machine did not apply them.
@@ -37,10 +40,13 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// The ending of a call whose parts ended like this.
-    const fn and(self, other: Self) -> Self {
+    fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Committed(first, _), Self::Committed(_, last)) => Self::Committed(first, last),
-            (Self::Rejected(why), Self::Rejected(_)) => Self::Rejected(why),
+            (
+                first @ (Self::Rejected(_) | Self::Closed(_)),
+                Self::Rejected(_) | Self::Closed(_),
+            ) => first,
             (
                 Self::Fenced(first, _) | Self::Committed(first, _),
                 Self::Fenced(_, last) | Self::Committed(_, last),
@@ -59,9 +65,67 @@ pub(crate) enum Until {
     Applied,
 }
 
-/// Names the slot of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CallId(u32);
+/// One or several commands that somebody waits for. Who gives the call up drops it; its commands stay
+/// under way.
+///
+/// Its answer has a lock of its own, which nobody else wants: callers meet at the lock of all calls
+/// only to hand over a command.
+#[derive(Debug)]
+pub(crate) struct Call {
+    until: Until,
+    answer: Answer<Ending>,
+}
+
+impl Call {
+    pub(crate) fn new(commands: usize, until: Until) -> Arc<Self> {
+        Arc::new(Self { until, answer: Answer::new(commands) })
+    }
+
+    /// How it ended, when all of its commands did.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.answer.poll(cx)
+    }
+
+    /// So many of its commands ended like this.
+    fn note(&self, commands: usize, ending: Ending) -> Option<Waker> {
+        self.answer.add(commands, ending, Ending::and)
+    }
+
+    /// So many of its commands are not handed over any more.
+    pub(crate) fn close(&self, commands: usize) {
+        // Whoever waits is the caller.
+        drop(self.note(commands, Ending::Closed(None)));
+    }
+}
+
+/// What is said of commands that ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Word {
+    pub(crate) outcome: Outcome,
+    /// This member's machine did not apply them.
+    pub(crate) fenced: bool,
+    /// Why it takes no more, if the outcome is that it does not.
+    pub(crate) closed: Option<Arc<str>>,
+}
+
+impl Word {
+    /// What it says of those that stand from one place to another, if they are in force.
+    fn ending(&self, places: impl FnOnce(Index) -> (Index, Index)) -> Ending {
+        match self.outcome {
+            Outcome::Committed { index } => {
+                let (first, last) = places(index);
+                if self.fenced {
+                    Ending::Fenced(first, last)
+                } else {
+                    Ending::Committed(first, last)
+                }
+            }
+            Outcome::Rejected(Rejection::Closed) => Ending::Closed(self.closed.clone()),
+            Outcome::Rejected(why) => Ending::Rejected(why),
+            Outcome::Unknown => Ending::Unknown,
+        }
+    }
+}
 
 /// What the loop takes.
 #[derive(Debug)]
@@ -82,27 +146,13 @@ pub(crate) enum Refused<E> {
     Unwritten(E),
 }
 
-/// A call that somebody waits for.
-#[derive(Debug)]
-struct Slot {
-    until: Until,
-    /// Its first command, once there is one.
-    first: u64,
-    /// How many were pushed.
-    pushed: usize,
-    /// Commands without a word yet, and those that are not handed over yet.
-    left: usize,
-    ending: Option<Ending>,
-    waker: Option<Waker>,
-}
-
 /// Commands that follow each other, of one call.
 #[derive(Debug)]
 struct Part {
     first: u64,
     count: u32,
-    /// `None` if nobody waits any more.
-    slot: Option<CallId>,
+    /// `None` if it has its word.
+    call: Option<Arc<Call>>,
 }
 
 impl Part {
@@ -134,11 +184,10 @@ struct State {
     window: (u64, u64),
     /// Commands without an outcome, oldest first. Bounded by the window.
     parts: VecDeque<Part>,
-    /// One for each future that is not done.
-    slots: Vec<Option<Slot>>,
-    free: Vec<u32>,
-    /// How many of them wait until the leader has their commands.
-    feeding: usize,
+    /// Empty: memory for those that end together.
+    spare: Vec<Part>,
+    /// From this command on nobody waits until the leader has it.
+    fed: u64,
     /// Callers that were woken since the last batch and have not called again.
     awaited: usize,
     /// The loop looked while some were awaited: the next look takes what there is.
@@ -201,23 +250,17 @@ impl Calls {
     /// The leader has these in its log.
     pub(crate) fn taken(&self, first: u64, count: u32, index: Index, wakers: &mut Vec<Waker>) {
         let state = &mut *lock(&self.state);
-        if state.feeding == 0 {
+        if first >= state.fed {
             return;
         }
-        let at = state.parts.partition_point(|part| part.end() <= first);
-        for i in at..state.parts.len() {
-            let part = &mut state.parts[i];
-            if part.first >= first + u64::from(count) {
-                break;
-            }
-            let Some(slot) = part.slot else { continue };
-            // One that is there in part only is settled by its outcome.
-            let whole = part.first >= first && part.end() <= first + u64::from(count);
-            let waits = |slot: &&mut Slot| whole && slot.until == Until::Taken;
-            if let Some(waiting) = state.slots[slot.0 as usize].as_mut().filter(waits) {
+        let end = first + u64::from(count);
+        // One that is there in part only is settled by its outcome.
+        let from = state.parts.partition_point(|part| part.first < first);
+        let to = state.parts.partition_point(|part| part.end() <= end);
+        for part in state.parts.range_mut(from..to.max(from)) {
+            if let Some(call) = part.call.take_if(|call| call.until == Until::Taken) {
                 let (from, to) = part.places(first, index);
-                part.slot = None;
-                waiting.note(part.count as usize, Ending::Committed(from, to), wakers);
+                wakers.extend(call.note(part.count as usize, Ending::Committed(from, to)));
             }
         }
     }
@@ -225,95 +268,68 @@ impl Calls {
     // --- the executor's side ---------------------------------------------------------------
 
     /// These ended.
-    pub(crate) fn ended(
-        &self,
-        first: u64,
-        count: u32,
-        outcome: Outcome,
-        fenced: bool,
-        wakers: &mut Vec<Waker>,
-    ) {
-        let state = &mut *lock(&self.state);
-        state.ended_commands += u64::from(count);
-        let before = wakers.len();
+    pub(crate) fn ended(&self, first: u64, count: u32, word: &Word, wakers: &mut Vec<Waker>) {
         let end = first + u64::from(count);
-        let mut from = first;
-        while from < end {
-            let Some(part) = state.remove_part(from, end) else { break };
-            let ending = match outcome {
-                Outcome::Committed { index } => {
-                    let (from, to) = part.places(first, index);
-                    if fenced { Ending::Fenced(from, to) } else { Ending::Committed(from, to) }
-                }
-                Outcome::Rejected(why) => Ending::Rejected(why),
-                Outcome::Unknown => Ending::Unknown,
-            };
-            from = part.end();
-            let slot = part.slot.and_then(|slot| state.slots[slot.0 as usize].as_mut());
-            if let Some(slot) = slot {
-                slot.note(part.count as usize, ending, wakers);
-            }
+        let mut parts = {
+            let state = &mut *lock(&self.state);
+            state.ended_commands += u64::from(count);
+            let mut parts = std::mem::take(&mut state.spare);
+            state.remove_parts(first, end, &mut parts);
+            parts
+        };
+        // Callers come in the meantime: one at a time is told, and not all under their lock.
+        let before = wakers.len();
+        for part in parts.drain(..) {
+            let Some(call) = &part.call else { continue };
+            let ending = word.ending(|index| part.places(first, index));
+            wakers.extend(call.note(part.count as usize, ending));
         }
+        let state = &mut *lock(&self.state);
         state.awaited += wakers.len() - before;
+        state.spare = parts;
     }
 
     /// The group was left, or the loop is gone: what the core never had is refused, the rest unknown.
     pub(crate) fn end(&self) {
-        let mut wakers = Vec::new();
-        {
+        let (parts, taken) = {
             let state = &mut *lock(&self.state);
             state.ended = true;
             state.full.clear();
             state.open.clear();
-            let taken = state.taken.0;
-            for part in std::mem::take(&mut state.parts) {
-                let slot = part.slot.and_then(|slot| state.slots[slot.0 as usize].as_mut());
-                if let Some(slot) = slot {
-                    let ending = if part.first >= taken {
-                        Ending::Rejected(Rejection::Closed)
-                    } else {
-                        Ending::Unknown
-                    };
-                    slot.left = slot.left.min(part.count as usize);
-                    slot.note(part.count as usize, ending, &mut wakers);
-                }
+            (std::mem::take(&mut state.parts), state.taken.0)
+        };
+        for part in parts {
+            let Some(call) = part.call else { continue };
+            let refused = part.first >= taken;
+            let ending = if refused { Ending::Closed(None) } else { Ending::Unknown };
+            if let Some(waker) = call.note(part.count as usize, ending) {
+                waker.wake();
             }
-            // Those that wait for room to hand over the rest.
-            state.slots.iter_mut().flatten().for_each(|slot| wakers.extend(slot.waker.take()));
         }
-        wakers.into_iter().for_each(Waker::wake);
+        // Those that wait to hand over the rest as well.
         self.room.notify(usize::MAX);
     }
 
     // --- the handles' side -----------------------------------------------------------------
 
-    /// Opens a call of so many commands, which are to be [pushed](Self::push).
-    pub(crate) fn open(&self, commands: usize, until: Until) -> CallId {
-        let state = &mut *lock(&self.state);
-        state.open_slot(commands, until)
-    }
-
-    /// Opens a call of one command and pushes it.
+    /// Takes a call of one command. `write` appends it to the batch with its length in front, in the
+    /// long form if told so, and gives its payload's length. True if nothing waited before it.
     #[inline]
     pub(crate) fn call<E>(
         &self,
         until: Until,
         write: impl FnOnce(&mut BytesMut, bool) -> Result<usize, E>,
-    ) -> Result<(CallId, bool), Refused<E>> {
-        let state = &mut *lock(&self.state);
-        state.check_room().map_err(|ended| if ended { Refused::Ended } else { Refused::Full })?;
-        let first = state.accepted.0 == state.taken.0;
-        state.write(write).map_err(Refused::Unwritten)?;
-        let slot = state.open_slot(1, until);
-        state.accept(slot);
-        Ok((slot, first))
+    ) -> Result<(Arc<Call>, bool), Refused<E>> {
+        let call = Call::new(1, until);
+        let first = self.push(&call, write)?;
+        Ok((call, first))
     }
 
-    /// Takes one command of a call. `write` appends it to the batch with its length in front, in the
-    /// long form if told so, and gives its payload's length. True if nothing waited before it.
+    /// Takes one command of a call, as above.
+    #[inline]
     pub(crate) fn push<E>(
         &self,
-        call: CallId,
+        call: &Arc<Call>,
         write: impl FnOnce(&mut BytesMut, bool) -> Result<usize, E>,
     ) -> Result<bool, Refused<E>> {
         let state = &mut *lock(&self.state);
@@ -322,42 +338,6 @@ impl Calls {
         state.write(write).map_err(Refused::Unwritten)?;
         state.accept(call);
         Ok(first)
-    }
-
-    /// How the call ended; then it is forgotten.
-    pub(crate) fn poll(&self, call: CallId, cx: &mut Context<'_>) -> Poll<Ending> {
-        let state = &mut *lock(&self.state);
-        let ended = state.ended;
-        let Some(slot) = &mut state.slots[call.0 as usize] else {
-            return Poll::Ready(Ending::Unknown);
-        };
-        if slot.left == 0 || ended {
-            let ending = slot.ending.unwrap_or(Ending::Rejected(Rejection::Closed));
-            state.close_slot(call);
-            return Poll::Ready(ending);
-        }
-        match &slot.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            _ => slot.waker = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    /// Nobody waits for the call any more. Its commands stay under way.
-    pub(crate) fn forget(&self, call: CallId) {
-        let state = &mut *lock(&self.state);
-        let Some(slot) = state.close_slot(call) else { return };
-        let at = state.parts.partition_point(|part| part.end() <= slot.first);
-        let mut left = slot.pushed;
-        for part in state.parts.iter_mut().skip(at) {
-            if left == 0 {
-                break;
-            }
-            if part.slot == Some(call) {
-                part.slot = None;
-                left = left.saturating_sub(part.count as usize);
-            }
-        }
     }
 
     /// Ready when there is room, or at the end.
@@ -386,16 +366,6 @@ impl Calls {
     pub(crate) fn has_waiting(&self) -> bool {
         let state = lock(&self.state);
         state.accepted.0 > state.taken.0
-    }
-}
-
-impl Slot {
-    fn note(&mut self, commands: usize, ending: Ending, wakers: &mut Vec<Waker>) {
-        self.left -= commands.min(self.left);
-        self.ending = Some(self.ending.map_or(ending, |before| before.and(ending)));
-        if self.left == 0 {
-            wakers.extend(self.waker.take());
-        }
     }
 }
 
@@ -430,20 +400,20 @@ impl State {
     }
 
     /// The command that was just written is one of this call.
-    fn accept(&mut self, slot: CallId) {
+    fn accept(&mut self, call: &Arc<Call>) {
         let number = self.accepted.0;
         self.accepted.0 += 1;
         self.open_count += 1;
-        if let Some(call) = &mut self.slots[slot.0 as usize] {
-            if call.pushed == 0 {
-                call.first = number;
-                self.awaited = self.awaited.saturating_sub(1);
-            }
-            call.pushed += 1;
+        if call.until == Until::Taken {
+            self.fed = self.accepted.0;
         }
-        match self.parts.back_mut() {
-            Some(part) if part.slot == Some(slot) => part.count += 1,
-            _ => self.parts.push_back(Part { first: number, count: 1, slot: Some(slot) }),
+        let same =
+            |part: &&mut Part| part.call.as_ref().is_some_and(|last| Arc::ptr_eq(last, call));
+        if let Some(part) = self.parts.back_mut().filter(same) {
+            part.count += 1;
+        } else {
+            self.awaited = self.awaited.saturating_sub(1);
+            self.parts.push_back(Part { first: number, count: 1, call: Some(Arc::clone(call)) });
         }
         if self.open.len() >= limits::BATCH_BYTES as usize {
             self.close_batch();
@@ -465,55 +435,25 @@ impl State {
         }
     }
 
-    fn open_slot(&mut self, left: usize, until: Until) -> CallId {
-        self.feeding += usize::from(until == Until::Taken);
-        let slot = Some(Slot { until, first: 0, pushed: 0, left, ending: None, waker: None });
-        match self.free.pop() {
-            Some(at) => {
-                self.slots[at as usize] = slot;
-                CallId(at)
-            }
-            None => {
-                self.slots.push(slot);
-                CallId(self.slots.len() as u32 - 1)
-            }
-        }
-    }
-
-    fn close_slot(&mut self, call: CallId) -> Option<Slot> {
-        let slot = self.slots[call.0 as usize].take()?;
-        self.feeding -= usize::from(slot.until == Until::Taken);
-        self.free.push(call.0);
-        Some(slot)
-    }
-
-    /// Takes the part that begins at `from` out, or what of it lies before `end`.
-    fn remove_part(&mut self, from: u64, end: u64) -> Option<Part> {
+    /// Takes the parts of these commands out.
+    fn remove_parts(&mut self, first: u64, end: u64, into: &mut Vec<Part>) {
+        self.cut_at(first);
+        self.cut_at(end);
         // Outcomes come in order but for those that were given up.
-        let at = match self.parts.front() {
-            Some(part) if part.first == from => 0,
-            _ => self.parts.partition_point(|part| part.end() <= from),
-        };
-        let part = self.parts.get_mut(at)?;
-        if part.first > from {
-            // Given up by nobody: there is no such command.
-            return None;
-        }
-        if part.first < from {
-            let before = (from - part.first) as u32;
-            let rest = Part { first: from, count: part.count - before, slot: part.slot };
-            part.count = before;
-            self.parts.insert(at + 1, rest);
-            return self.remove_part(from, end);
-        }
-        if part.end() > end {
-            let count = (end - part.first) as u32;
-            let head = Part { first: part.first, count, slot: part.slot };
-            part.first = end;
+        let from = self.parts.partition_point(|part| part.first < first);
+        let to = self.parts.partition_point(|part| part.first < end);
+        into.extend(self.parts.drain(from..to));
+    }
+
+    /// Makes two of a part that begins before this command and ends behind it.
+    fn cut_at(&mut self, number: u64) {
+        let at = self.parts.partition_point(|part| part.end() <= number);
+        if let Some(part) = self.parts.get_mut(at).filter(|part| part.first < number) {
+            let count = (part.end() - number) as u32;
             part.count -= count;
-            return Some(head);
+            let call = part.call.clone();
+            self.parts.insert(at + 1, Part { first: number, count, call });
         }
-        self.parts.remove(at)
     }
 }
 

@@ -12,7 +12,8 @@ use std::{
 use mosaik_proto::{
     NetworkId,
     groups::{
-        Blocked, Cursor, GroupConfig, Index, Input, Notice, OperatorError, Outcome, Output, Status,
+        Blocked, Cursor, GroupConfig, Index, Input, Notice, OperatorError, Outcome, Output,
+        Rejection, Status,
     },
     ids::{GroupId, RequestId},
     limits,
@@ -20,7 +21,7 @@ use mosaik_proto::{
 };
 
 use super::{
-    calls::{Batch, Calls},
+    calls::{Batch, Calls, Word},
     jobs::{Job, Jobs},
     reads::Reads,
     runner::Run,
@@ -392,7 +393,10 @@ impl GroupCell {
         fenced: bool,
         wakers: &mut Vec<Waker>,
     ) {
-        self.calls.ended(first, count, outcome, fenced, wakers);
+        let why = |view: &View| if view.closed { None } else { view.fenced() };
+        let closed = matches!(outcome, Outcome::Rejected(Rejection::Closed));
+        let closed = closed.then(|| self.view.read(why)).flatten();
+        self.calls.ended(first, count, &Word { outcome, fenced, closed }, wakers);
         self.metrics.ended(first, count, outcome, self.clock.now().mono);
     }
 

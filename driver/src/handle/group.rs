@@ -144,7 +144,7 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     /// [`CommandError`](crate::groups::CommandError) says whether anything changed, or may have.
     pub fn execute(&self, command: M::Command) -> ExecuteFuture<M> {
-        ExecuteFuture::new(Arc::clone(&self.cell), self.writes, Until::Applied, command)
+        ExecuteFuture::new(&self.cell, self.writes, Until::Applied, command)
     }
 
     /// As [`execute`](Self::execute), for commands in this order. Their places follow each other, unless
@@ -168,7 +168,7 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub fn feed(&self, command: M::Command) -> ExecuteFuture<M> {
-        ExecuteFuture::new(Arc::clone(&self.cell), self.writes, Until::Taken, command)
+        ExecuteFuture::new(&self.cell, self.writes, Until::Taken, command)
     }
 
     /// As [`feed`](Self::feed), for commands in this order.

@@ -25,7 +25,7 @@ use crate::{
     datum::Datum,
     groups::{
         StateMachine,
-        calls::{CallId, Ending, Refused, Until},
+        calls::{Call, Ending, Refused, Until},
         cell::{GroupCell, View},
         reads::{self, Place, Verdict},
         runner::{self, Hosted},
@@ -62,7 +62,6 @@ fn unsendable<M: StateMachine>(
 }
 
 fn result<M: StateMachine>(
-    cell: &GroupCell,
     ending: Ending,
     commands: impl FnOnce() -> Vec<M::Command>,
 ) -> Result<IndexRange, CommandError<M>> {
@@ -70,12 +69,9 @@ fn result<M: StateMachine>(
         Ending::Committed(first, last) => Ok(first..=last),
         Ending::Fenced(first, last) => Err(CommandError::Fenced(first..=last)),
         Ending::Rejected(Rejection::Offline) => Err(CommandError::Offline(commands())),
-        Ending::Rejected(Rejection::Closed) => {
-            let open = |view: &View| if view.closed { None } else { view.fenced() };
-            Err(match cell.view.read(open) {
-                Some(why) => CommandError::MachineFailed(commands(), why.to_string()),
-                None => CommandError::GroupTerminated,
-            })
+        Ending::Closed(None) => Err(CommandError::GroupTerminated),
+        Ending::Closed(Some(why)) => {
+            Err(CommandError::MachineFailed(commands(), String::from(&*why)))
         }
         Ending::Rejected(why) => Err(CommandError::Rejected(commands(), why)),
         Ending::Unknown => Err(CommandError::Unknown(commands())),
@@ -87,50 +83,59 @@ fn result<M: StateMachine>(
 /// Dropping it does not withdraw the command. Cancel safe.
 #[must_use = "whether the command is in force is known to who waits"]
 pub struct ExecuteFuture<M: StateMachine> {
-    cell: Arc<GroupCell>,
-    until: Until,
     command: Option<M::Command>,
-    call: Option<CallId>,
-    /// It never was.
-    failed: Option<CommandError<M>>,
-    room: Option<EventListener>,
+    stage: Stage<M>,
+}
+
+/// How far a command is.
+enum Stage<M: StateMachine> {
+    /// There was no room for it. Only then the group is needed: handles of it are counted, and
+    /// thousands of callers on several threads would all change that one count for each command.
+    Waits { cell: Arc<GroupCell>, until: Until, room: Option<EventListener> },
+    /// It was handed over.
+    Called(Arc<Call>),
+    /// It never was; `None` when that was told.
+    Failed(Option<CommandError<M>>),
 }
 
 impl<M: StateMachine> ExecuteFuture<M> {
     pub(super) fn new(
-        cell: Arc<GroupCell>,
+        cell: &Arc<GroupCell>,
         writes: bool,
         until: Until,
         command: M::Command,
     ) -> Self {
-        let mut this =
-            Self { cell, until, command: Some(command), call: None, failed: None, room: None };
-        if writes {
-            this.push();
+        let mut command = Some(command);
+        let stage = if writes {
+            Self::push(cell, until, &mut command).unwrap_or_else(|| Stage::Waits {
+                cell: Arc::clone(cell),
+                until,
+                room: None,
+            })
         } else {
-            let commands = this.command.take().into_iter().collect();
-            this.failed = Some(CommandError::Rejected(commands, Rejection::ReadOnly));
-        }
-        this
+            let commands = command.take().into_iter().collect();
+            Stage::Failed(Some(CommandError::Rejected(commands, Rejection::ReadOnly)))
+        };
+        Self { command, stage }
     }
 
     /// Hands the command over, if there is room.
-    fn push(&mut self) {
-        let Some(command) = &self.command else { return };
-        match self.cell.calls.call(self.until, |batch, long| write(command, batch, long)) {
+    fn push(cell: &GroupCell, until: Until, command: &mut Option<M::Command>) -> Option<Stage<M>> {
+        let it = command.as_ref()?;
+        Some(match cell.calls.call(until, |batch, long| write(it, batch, long)) {
             Ok((call, first)) => {
-                self.call = Some(call);
                 if first {
-                    self.cell.announce();
+                    cell.announce();
                 }
+                Stage::Called(call)
             }
-            Err(Refused::Full) => {}
-            Err(Refused::Ended) => self.failed = Some(CommandError::GroupTerminated),
+            Err(Refused::Full) => return None,
+            Err(Refused::Ended) => Stage::Failed(Some(CommandError::GroupTerminated)),
             Err(Refused::Unwritten(why)) => {
-                let commands = self.command.take().into_iter().collect();
-                self.failed = Some(unsendable(commands, why));
+                let commands = command.take().into_iter().collect();
+                Stage::Failed(Some(unsendable(commands, why)))
             }
-        }
+        })
     }
 }
 
@@ -142,31 +147,25 @@ impl<M: StateMachine> Future for ExecuteFuture<M> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            if let Some(error) = this.failed.take() {
-                return Poll::Ready(Err(error));
+            match &mut this.stage {
+                Stage::Called(call) => {
+                    let Poll::Ready(ending) = call.poll(cx) else { return Poll::Pending };
+                    this.stage = Stage::Failed(None);
+                    let commands = || this.command.take().into_iter().collect();
+                    return Poll::Ready(result(ending, commands).map(|places| *places.start()));
+                }
+                Stage::Waits { cell, until, room } => match cell.calls.poll_room(room, cx) {
+                    Poll::Ready(()) => {
+                        if let Some(stage) = Self::push(cell, *until, &mut this.command) {
+                            this.stage = stage;
+                        }
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
+                Stage::Failed(error) => {
+                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
             }
-            if let Some(call) = this.call {
-                let Poll::Ready(ending) = this.cell.calls.poll(call, cx) else {
-                    return Poll::Pending;
-                };
-                this.call = None;
-                let commands = || this.command.take().into_iter().collect();
-                return Poll::Ready(
-                    result(&this.cell, ending, commands).map(|places| *places.start()),
-                );
-            }
-            match this.cell.calls.poll_room(&mut this.room, cx) {
-                Poll::Ready(()) => this.push(),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-}
-
-impl<M: StateMachine> Drop for ExecuteFuture<M> {
-    fn drop(&mut self) {
-        if let Some(call) = self.call {
-            self.cell.calls.forget(call);
         }
     }
 }
@@ -180,7 +179,7 @@ pub struct ExecuteManyFuture<M: StateMachine> {
     commands: Vec<M::Command>,
     /// How many were handed over.
     pushed: usize,
-    call: Option<CallId>,
+    call: Option<Arc<Call>>,
     failed: Option<CommandError<M>>,
     room: Option<EventListener>,
 }
@@ -192,14 +191,15 @@ impl<M: StateMachine> ExecuteManyFuture<M> {
         until: Until,
         commands: Vec<M::Command>,
     ) -> Self {
-        let mut this = Self { cell, commands, pushed: 0, call: None, failed: None, room: None };
+        let (pushed, call, failed, room) = (0, None, None, None);
+        let mut this = Self { cell, commands, pushed, call, failed, room };
         if this.commands.is_empty() {
             this.failed = Some(CommandError::NoCommands);
         } else if !writes {
             let commands = std::mem::take(&mut this.commands);
             this.failed = Some(CommandError::Rejected(commands, Rejection::ReadOnly));
         } else {
-            this.call = Some(this.cell.calls.open(this.commands.len(), until));
+            this.call = Some(Call::new(this.commands.len(), until));
             this.push();
         }
         this
@@ -207,14 +207,19 @@ impl<M: StateMachine> ExecuteManyFuture<M> {
 
     /// Hands commands over while there is room.
     fn push(&mut self) {
-        let Some(call) = self.call else { return };
+        let Some(call) = &self.call else { return };
         let mut first = false;
         while let Some(command) = self.commands.get(self.pushed) {
             match self.cell.calls.push(call, |batch, long| write(command, batch, long)) {
                 Ok(alone) => first |= alone,
-                Err(Refused::Full | Refused::Ended) => break,
+                Err(Refused::Full) => break,
+                Err(Refused::Ended) => {
+                    call.close(self.commands.len() - self.pushed);
+                    self.pushed = self.commands.len();
+                    break;
+                }
                 Err(Refused::Unwritten(why)) => {
-                    self.give_up(call, why);
+                    self.give_up(why);
                     break;
                 }
             }
@@ -226,8 +231,7 @@ impl<M: StateMachine> ExecuteManyFuture<M> {
     }
 
     /// One cannot be sent: those behind it are not, those before it are under way.
-    fn give_up(&mut self, call: CallId, why: Unsendable<M::Command>) {
-        self.cell.calls.forget(call);
+    fn give_up(&mut self, why: Unsendable<M::Command>) {
         self.call = None;
         let unsent = self.commands.split_off(self.pushed);
         self.failed = Some(unsendable(unsent, why));
@@ -245,12 +249,10 @@ impl<M: StateMachine> Future for ExecuteManyFuture<M> {
             if let Some(error) = this.failed.take() {
                 return Poll::Ready(Err(error));
             }
-            let Some(call) = this.call else { return Poll::Pending };
-            if let Poll::Ready(ending) = this.cell.calls.poll(call, cx) {
+            let Some(call) = &this.call else { return Poll::Pending };
+            if let Poll::Ready(ending) = call.poll(cx) {
                 this.call = None;
-                return Poll::Ready(result(&this.cell, ending, || {
-                    std::mem::take(&mut this.commands)
-                }));
+                return Poll::Ready(result(ending, || std::mem::take(&mut this.commands)));
             }
             if this.pushed == this.commands.len() {
                 return Poll::Pending;
@@ -259,14 +261,6 @@ impl<M: StateMachine> Future for ExecuteManyFuture<M> {
                 Poll::Ready(()) => this.push(),
                 Poll::Pending => return Poll::Pending,
             }
-        }
-    }
-}
-
-impl<M: StateMachine> Drop for ExecuteManyFuture<M> {
-    fn drop(&mut self) {
-        if let Some(call) = self.call {
-            self.cell.calls.forget(call);
         }
     }
 }
@@ -355,13 +349,17 @@ impl<M: StateMachine> Future for QueryFuture<M> {
 
 impl<M: StateMachine> fmt::Debug for ExecuteFuture<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExecuteFuture({:?})", self.call)
+        f.write_str(match self.stage {
+            Stage::Waits { .. } => "ExecuteFuture(waits for room)",
+            Stage::Called(_) => "ExecuteFuture(under way)",
+            Stage::Failed(_) => "ExecuteFuture(over)",
+        })
     }
 }
 
 impl<M: StateMachine> fmt::Debug for ExecuteManyFuture<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExecuteManyFuture({:?}, {} of {})", self.call, self.pushed, self.commands.len())
+        write!(f, "ExecuteManyFuture({} of {})", self.pushed, self.commands.len())
     }
 }
 

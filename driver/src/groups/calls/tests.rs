@@ -23,20 +23,20 @@ fn bytes(data: &[u8]) -> impl FnOnce(&mut BytesMut, bool) -> Result<usize, Infal
     }
 }
 
-fn call(calls: &Calls, until: Until) -> CallId {
+fn call(calls: &Calls, until: Until) -> Arc<Call> {
     calls.call(until, bytes(b"command")).expect("there is room").0
 }
 
-fn many(calls: &Calls, commands: usize) -> CallId {
-    let id = calls.open(commands, Until::Applied);
+fn many(calls: &Calls, commands: usize) -> Arc<Call> {
+    let call = Call::new(commands, Until::Applied);
     (0..commands).for_each(|_| {
-        calls.push(id, bytes(b"command")).expect("there is room");
+        calls.push(&call, bytes(b"command")).expect("there is room");
     });
-    id
+    call
 }
 
-fn poll(calls: &Calls, call: CallId) -> Option<Ending> {
-    match calls.poll(call, &mut Context::from_waker(Waker::noop())) {
+fn poll(call: &Call) -> Option<Ending> {
+    match call.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(ending) => Some(ending),
         Poll::Pending => None,
     }
@@ -44,7 +44,8 @@ fn poll(calls: &Calls, call: CallId) -> Option<Ending> {
 
 fn ended(calls: &Calls, first: u64, count: u32, outcome: Outcome) -> usize {
     let mut wakers = Vec::new();
-    calls.ended(first, count, outcome, false, &mut wakers);
+    let word = Word { outcome, fenced: false, closed: None };
+    calls.ended(first, count, &word, &mut wakers);
     wakers.len()
 }
 
@@ -71,14 +72,14 @@ fn every_call_learns_its_own_outcome() {
     let calls = calls();
     let (a, b, c) = (call(&calls, Until::Applied), many(&calls, 3), call(&calls, Until::Applied));
     calls.take();
-    assert!([a, b, c].map(|id| poll(&calls, id)).iter().all(Option::is_none));
+    assert!([&a, &b, &c].map(|call| poll(call)).iter().all(Option::is_none));
     // The outcome cuts the second call in two.
     assert_eq!(ended(&calls, 0, 2, committed(10)), 1);
-    assert_eq!(poll(&calls, a), Some(Ending::Committed(Index(10), Index(10))));
-    assert_eq!(poll(&calls, b), None);
+    assert_eq!(poll(&a), Some(Ending::Committed(Index(10), Index(10))));
+    assert_eq!(poll(&b), None);
     assert_eq!(ended(&calls, 2, 3, committed(20)), 2);
-    assert_eq!(poll(&calls, b), Some(Ending::Committed(Index(11), Index(21))));
-    assert_eq!(poll(&calls, c), Some(Ending::Committed(Index(22), Index(22))));
+    assert_eq!(poll(&b), Some(Ending::Committed(Index(11), Index(21))));
+    assert_eq!(poll(&c), Some(Ending::Committed(Index(22), Index(22))));
 }
 
 #[test]
@@ -91,24 +92,21 @@ fn outcomes_may_come_out_of_order_and_differ() {
     ended(&calls, 3, 1, committed(9));
     ended(&calls, 0, 1, committed(7));
     ended(&calls, 1, 1, Outcome::Unknown);
-    assert_eq!(poll(&calls, a), Some(Ending::Unknown));
-    assert_eq!(poll(&calls, b), Some(Ending::Unknown), "one is in force, one is not");
-    assert_eq!(poll(&calls, c), Some(Ending::Rejected(Rejection::Offline)));
+    assert_eq!(poll(&a), Some(Ending::Unknown));
+    assert_eq!(poll(&b), Some(Ending::Unknown), "one is in force, one is not");
+    assert_eq!(poll(&c), Some(Ending::Rejected(Rejection::Offline)));
 }
 
 #[test]
-fn a_call_that_nobody_waits_for_leaves_its_slot_to_another() {
+fn commands_of_a_call_that_nobody_waits_for_stay_under_way() {
     let calls = calls();
-    let (a, b) = (call(&calls, Until::Applied), many(&calls, 2));
-    calls.forget(a);
-    calls.forget(b);
+    drop((call(&calls, Until::Applied), many(&calls, 2)));
     let c = call(&calls, Until::Applied);
-    assert!(c == a || c == b, "slots are used again");
-    calls.take();
-    ended(&calls, 0, 3, committed(1));
-    assert_eq!(poll(&calls, c), None, "those were the outcomes of others");
+    assert_eq!(calls.take().map(|batch| batch.count), Some(4));
+    assert_eq!(ended(&calls, 0, 3, committed(1)), 0, "nobody is to be woken");
+    assert_eq!(poll(&c), None, "those were the outcomes of others");
     ended(&calls, 3, 1, committed(4));
-    assert_eq!(poll(&calls, c), Some(Ending::Committed(Index(4), Index(4))));
+    assert_eq!(poll(&c), Some(Ending::Committed(Index(4), Index(4))));
 }
 
 #[test]
@@ -119,11 +117,11 @@ fn a_fed_command_is_settled_by_the_first_word() {
     calls.take();
     let mut wakers = Vec::new();
     calls.taken(0, 2, Index(5), &mut wakers);
-    assert_eq!(poll(&calls, fed), Some(Ending::Committed(Index(5), Index(5))));
-    assert_eq!(poll(&calls, executed), None);
+    assert_eq!(poll(&fed), Some(Ending::Committed(Index(5), Index(5))));
+    assert_eq!(poll(&executed), None);
     ended(&calls, 0, 3, committed(5));
-    assert_eq!(poll(&calls, executed), Some(Ending::Committed(Index(6), Index(6))));
-    assert_eq!(poll(&calls, late), Some(Ending::Committed(Index(7), Index(7))));
+    assert_eq!(poll(&executed), Some(Ending::Committed(Index(6), Index(6))));
+    assert_eq!(poll(&late), Some(Ending::Committed(Index(7), Index(7))));
 }
 
 #[test]
@@ -170,13 +168,29 @@ fn at_the_end_everything_resolves() {
         calls.take();
         call(&calls, Until::Applied)
     });
-    let half = calls.open(2, Until::Applied);
-    calls.push(half, bytes(b"one of two")).expect("room");
+    let half = Call::new(2, Until::Applied);
+    calls.push(&half, bytes(b"one of two")).expect("room");
     calls.end();
-    assert_eq!(poll(&calls, under_way), Some(Ending::Unknown), "the core had it");
-    assert_eq!(poll(&calls, waits), Some(Ending::Rejected(Rejection::Closed)));
-    assert_eq!(poll(&calls, half), Some(Ending::Rejected(Rejection::Closed)));
+    assert_eq!(poll(&half), None, "the caller has the other");
+    assert!(matches!(calls.push(&half, bytes(b"the other")), Err(Refused::Ended)));
+    half.close(1);
+    assert_eq!(poll(&under_way), Some(Ending::Unknown), "the core had it");
+    assert_eq!(poll(&waits), Some(Ending::Closed(None)));
+    assert_eq!(poll(&half), Some(Ending::Closed(None)));
     assert!(matches!(calls.call(Until::Applied, bytes(b"late")), Err(Refused::Ended)));
+}
+
+#[test]
+fn a_call_that_was_handed_over_in_part_is_not_committed_at_the_end() {
+    let calls = calls();
+    let half = Call::new(2, Until::Applied);
+    calls.push(&half, bytes(b"one of two")).expect("room");
+    calls.take();
+    ended(&calls, 0, 1, committed(1));
+    calls.end();
+    assert!(matches!(calls.push(&half, bytes(b"the other")), Err(Refused::Ended)));
+    half.close(1);
+    assert_eq!(poll(&half), Some(Ending::Unknown), "one is in force, one is not");
 }
 
 #[test]
@@ -221,21 +235,19 @@ fn who_was_woken_is_waited_for_once() {
     let calls = calls();
     let take = || calls.take().map(|batch| batch.count);
     let twice = || [call(&calls, Until::Applied), call(&calls, Until::Applied)];
-    twice();
+    let two = twice();
     assert_eq!(take(), Some(2), "nobody was woken before");
-    let wait = |first| {
-        for id in 0..2 {
-            poll(&calls, CallId(id));
-        }
+    let wait = |two: [Arc<Call>; 2], first| {
+        two.iter().for_each(|call| assert_eq!(poll(call), None));
         assert_eq!(ended(&calls, first, 2, committed(first)), 2);
-        assert!((0..2).all(|id| poll(&calls, CallId(id)).is_some()));
+        assert!(two.iter().all(|call| poll(call).is_some()));
     };
-    wait(0);
-    call(&calls, Until::Applied);
+    wait(two, 0);
+    let one = call(&calls, Until::Applied);
     assert_eq!((take(), calls.is_deferred()), (None, true), "the other may be on its way");
-    call(&calls, Until::Applied);
+    let other = call(&calls, Until::Applied);
     assert_eq!((take(), calls.is_deferred()), (Some(2), false), "it was");
-    wait(2);
+    wait([one, other], 2);
     call(&calls, Until::Applied);
     assert_eq!(take(), None);
     assert_eq!((take(), calls.is_deferred()), (Some(1), false), "it was not");
