@@ -1,5 +1,6 @@
 //! What must hold in every order. A waiter that nobody wakes is a deadlock, which loom reports.
 
+mod answer;
 mod arrivals;
 mod broadcast;
 mod inbox;
@@ -31,6 +32,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         lane::the_last_handle_closes_behind_its_items,
     ),
     ("lane::adopted_or_closed", lane::adopted_or_closed),
+    ("answer::the_last_part_wakes", answer::the_last_part_wakes),
+    ("answer::who_moved_is_woken", answer::who_moved_is_woken),
     ("arrivals::all_are_taken_in_order", arrivals::all_are_taken_in_order),
     ("arrivals::a_reader_that_moved_is_woken", arrivals::a_reader_that_moved_is_woken),
 ];

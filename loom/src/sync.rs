@@ -1,5 +1,7 @@
 //! The files of `driver/src/sync`, as they ship, on other primitives.
 
+#[path = "../../driver/src/sync/answer.rs"]
+pub(crate) mod answer;
 #[path = "../../driver/src/sync/arrivals.rs"]
 pub(crate) mod arrivals;
 #[path = "../../driver/src/sync/broadcast.rs"]
