@@ -138,8 +138,10 @@ pub struct Groups {
     again: BTreeMap<GroupId, Box<GroupConfig>>,
     pending: BTreeMap<ChannelId, Pending>,
     shared: Shared,
-    /// The node ends: [`Action::Left`] is owed.
+    /// The node ends: nothing is joined any more.
     ending: bool,
+    /// [`Action::Left`] is owed.
+    owes_end: bool,
 }
 
 impl Groups {
@@ -153,6 +155,7 @@ impl Groups {
             pending: BTreeMap::new(),
             shared: Shared::new(rng),
             ending: false,
+            owes_end: false,
         }
     }
 
@@ -213,7 +216,7 @@ impl Groups {
     }
 
     fn on_shutdown(&mut self, env: Env<'_>, out: &mut Outbox<Action>) {
-        self.ending = true;
+        (self.ending, self.owes_end) = (true, true);
         self.again.clear();
         let all: alloc::vec::Vec<_> = self.groups.keys().copied().collect();
         for id in all {
@@ -223,8 +226,8 @@ impl Groups {
     }
 
     fn finish(&mut self, out: &mut Outbox<Action>) {
-        if self.ending && self.groups.is_empty() {
-            self.ending = false;
+        if self.owes_end && self.groups.is_empty() {
+            self.owes_end = false;
             out.push(Action::Left);
         }
     }

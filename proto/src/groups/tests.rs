@@ -208,7 +208,6 @@ fn grp_02_a_proof_does_not_outlive_its_link() {
 #[test]
 fn the_end_of_the_node_is_the_end_of_its_groups() {
     let mut bench = Bench::new(true);
-    assert!(matches!(&bench.step(Event::Shutdown)[..], [Action::Left]), "there are none");
     bench.join("a");
     bench.join("b");
     let actions = bench.step(Event::Shutdown);
@@ -216,11 +215,22 @@ fn the_end_of_the_node_is_the_end_of_its_groups() {
     let left = |action: &&Action| matches!(action, Action::Left);
     assert_eq!(actions.iter().filter(left).count(), 1);
     assert!(matches!(actions.last(), Some(Action::Left)), "behind everything else");
-    // A join that comes too late ends at once.
-    let mut bench = Bench::new(true);
-    bench.join("a");
-    bench.step(Event::Shutdown);
-    assert!(bench.groups.groups.is_empty());
+}
+
+/// NODE-02: while the farewell goes out nothing begins that it would have to wait for.
+#[test]
+fn node_02_nothing_is_joined_behind_the_end() {
+    for joined in [false, true] {
+        let mut bench = Bench::new(true);
+        if joined {
+            bench.join("a");
+        }
+        let actions = bench.step(Event::Shutdown);
+        assert!(matches!(actions.last(), Some(Action::Left)), "there are none any more");
+        let late = bench.join("a");
+        assert!(is_closed(&late, "a") && late.len() == 1, "it ends at once: {late:?}");
+        assert!(bench.groups.groups.is_empty());
+    }
 }
 
 /// A host may join again before it heard that it left.
