@@ -150,7 +150,7 @@ pub(crate) fn one_of_three_loses_its_store_and_is_refilled() {
 }
 
 #[test]
-fn grp_28_who_votes_under_a_new_seat_is_not_to_be_called_gone() {
+pub(crate) fn grp_28_who_votes_under_a_new_seat_is_not_to_be_called_gone() {
     // Simulator, seeds 1385 and 1615: a second store is lost while the first is being replaced, and
     // `recover` refused what the status said.
     for seed in 0..30 {
@@ -480,7 +480,7 @@ pub(crate) fn grp_29_the_store_of_another_peer_is_left_alone() {
 }
 
 #[test]
-fn grp_24_when_all_leave_at_once_nobody_waits_for_those_who_left() {
+pub(crate) fn grp_24_when_all_leave_at_once_nobody_waits_for_those_who_left() {
     for durable in [false, true] {
         for (seed, hosts) in (0..20).flat_map(|seed| [2, 3, 5].map(|hosts| (seed, hosts))) {
             let (mut cluster, _) = formed(seed, hosts, |_| GroupConfig { durable, ..config() });
@@ -520,7 +520,7 @@ pub(crate) fn grp_24_the_last_voter_in_memory_hands_on_to_who_came_back() {
 
 /// A member that would lead may be gone before it hears so.
 #[test]
-fn grp_24_a_leader_that_leaves_asks_another_if_the_first_goes_too() {
+pub(crate) fn grp_24_a_leader_that_leaves_asks_another_if_the_first_goes_too() {
     for seed in 0..30 {
         let (mut cluster, _) = formed(seed, 3, |_| durable());
         let leader = cluster.leader().unwrap();

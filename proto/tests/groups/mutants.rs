@@ -42,12 +42,15 @@ const SCHEDULES: &[Schedule] = schedules! {
         a_sole_durable_member_serves_at_once_after_its_restart
         one_of_three_loses_its_store_and_is_refilled
         grp_17_two_of_three_lose_theirs_and_the_operator_recovers
+        grp_28_who_votes_under_a_new_seat_is_not_to_be_called_gone
         grp_28_after_a_restart_of_all_nobody_is_online_before_it_has_everything
         grp_17_recovery_of_a_compacted_log
         grp_17_recovery_is_refused_where_it_would_lose
         grp_16_a_copy_of_a_lost_lineage_goes_on
         grp_18_a_rolled_back_store_is_noticed
         grp_24_leaving_leaders_stop_nobody_for_long
+        grp_24_when_all_leave_at_once_nobody_waits_for_those_who_left
+        grp_24_a_leader_that_leaves_asks_another_if_the_first_goes_too
         grp_24_the_last_voter_in_memory_hands_on_to_who_came_back
         grp_22_observers_copy_and_never_lead
         grp_23_an_observer_becomes_a_voter_and_back
@@ -96,6 +99,7 @@ const SCHEDULES: &[Schedule] = schedules! {
     }
     snapshots {
         grp_41_s14_what_is_compacted_survives_a_restart
+        grp_40_a_fetch_ends_though_the_log_grows_meanwhile
         grp_43_a_newcomer_gets_what_the_log_does_not_hold_any_more
         l4_a_source_that_dies_in_the_middle_is_replaced
         l11_who_fetches_still_votes

@@ -14,7 +14,7 @@ use std::{
 
 use mosaik_proto::mutant::{Mutant, select};
 
-use crate::{rules, scenarios, schedules, walks::WALKS};
+use crate::{rules, scenarios, schedules, walks::WALKS, words};
 
 type Schedule = (&'static str, fn());
 
@@ -47,17 +47,17 @@ const SCHEDULES: &[Schedule] = &schedules! {
         raft_13_an_answer_to_an_earlier_life_is_no_answer
         raft_13_a_question_ends_with_the_leader_that_was_asked
     }
-    schedules {
-    }
     scenarios {
         raft_12_the_founder_leads_alone_until_the_first_command
         raft_04_a_minority_acknowledges_nothing_and_catches_up
+        raft_04_a_leader_that_hears_nobody_has_another_campaign
         raft_01_pre_vote_keeps_terms_low
         a_member_without_a_disk_comes_back_as_another_seat
         pair_of_memory_members_one_restarts
         raft_17_leadership_is_handed_over
         raft_19_a_leader_that_leaves_is_succeeded
         raft_13_reads_are_answered_everywhere_and_not_by_a_minority
+        raft_15_who_catches_up_over_a_slow_path_is_sent_everything_once
         raft_16_who_is_far_behind_fetches_a_snapshot
         raft_figure_8_is_not_committed
         raft_05_a_vote_in_flight_is_lost_with_its_voter
@@ -81,6 +81,10 @@ const SCHEDULES: &[Schedule] = &schedules! {
         raft_18_a_question_is_not_dropped
         raft_18_what_waits_is_bounded
         raft_19_a_dead_voter_is_replaced_or_dropped
+    }
+    words {
+        raft_08_the_next_entry_tells_of_a_commit
+        raft_08_who_waits_hears_at_once
     }
 };
 

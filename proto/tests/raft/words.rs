@@ -97,7 +97,7 @@ impl Trio {
 }
 
 #[test]
-fn raft_08_the_next_entry_tells_of_a_commit() {
+pub(crate) fn raft_08_the_next_entry_tells_of_a_commit() {
     let mut trio = Trio::new();
     for _ in 0..1_000 {
         trio.propose(None);
@@ -112,7 +112,7 @@ fn raft_08_the_next_entry_tells_of_a_commit() {
 }
 
 #[test]
-fn raft_08_who_waits_hears_at_once() {
+pub(crate) fn raft_08_who_waits_hears_at_once() {
     let mut trio = Trio::new();
     trio.propose(Some(seat(2, 0)));
     assert_eq!((trio.behind(), trio.words), ([1, 0], [0, 0, 1]));
