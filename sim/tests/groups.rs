@@ -157,6 +157,14 @@ fn seeds_serve_again_and_lose_nothing() {
     }
 }
 
+/// A leader whose time to leave was over appended a mark in the same step, behind `Closed`: to a store
+/// that may be another's already (GRP-24).
+#[test]
+fn grp_24_nothing_is_written_behind_the_end() {
+    let report = Groups::new(31_333).run();
+    assert!(report.is_ok(), "{report:?}");
+}
+
 #[test]
 fn one_seed_has_one_trace() {
     for seed in [3, 6] {

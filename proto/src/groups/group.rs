@@ -419,6 +419,10 @@ impl Group {
 
     /// Does what a step calls for: decides, hands over what is committed, says what changed.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        // GRP-24: behind its end it does nothing more. The store may be another's already.
+        if self.closed {
+            return;
+        }
         // Each round does something that cannot be done twice in a row; the bound is for bugs.
         for _ in 0..16 {
             while let Some(event) = self.bonds.next_event() {
