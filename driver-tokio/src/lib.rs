@@ -2,6 +2,7 @@
 //! `mosaik-driver`.
 
 mod runtime;
+mod socket;
 
 use mosaik_driver::{Config, Error, Launch, quic::QuicTransport, start};
 use tokio::runtime::Handle;

@@ -19,6 +19,8 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
+use crate::socket::Socket;
+
 /// Further away than any timer that matters; tokio's own limit is about two years.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -106,7 +108,7 @@ impl fmt::Debug for TokioTimer {
     }
 }
 
-/// quinn's own runtime for tokio, entered before every use.
+/// quinn's own runtime for tokio, entered before every use, with a [`Socket`] of ours.
 #[derive(Debug)]
 struct QuinnRuntime {
     handle: Handle,
@@ -124,7 +126,7 @@ impl quinn::Runtime for QuinnRuntime {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let _entered = self.handle.enter();
-        quinn::TokioRuntime.wrap_udp_socket(socket)
+        Ok(Arc::new(Socket::new(socket)?))
     }
 
     fn now(&self) -> StdInstant {

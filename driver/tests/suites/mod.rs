@@ -21,5 +21,6 @@ macro_rules! tests {
 }
 
 mod runtime;
+mod socket;
 mod stranger;
 mod transport;
