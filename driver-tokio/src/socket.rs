@@ -20,7 +20,7 @@ use quinn::{
 use tokio::{io::Interest, net::UdpSocket};
 
 /// A receive that brought less than was asked for has emptied the socket: on Linux it ends at the
-/// first message that is not there.
+/// first packet that is not there.
 const SHORT_IS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// A socket that asks the system once per wake-up: quinn's own asks again until the system says
