@@ -190,8 +190,10 @@ struct State {
     fed: u64,
     /// Callers that were woken since the last batch and have not called again.
     awaited: usize,
-    /// The loop looked while some were awaited: the next look takes what there is.
+    /// The loop looked while some were awaited, and looks again.
     deferred: bool,
+    /// What it saw in the open batch.
+    looked: u32,
     ended: bool,
 }
 
@@ -211,7 +213,7 @@ impl Calls {
         let state = &mut *lock(&self.state);
         if state.full.is_empty() {
             // Who calls again the moment that it is woken often comes before the others were even
-            // polled: one turn of the runtime later there is one batch instead of two.
+            // polled: some turns of the runtime later there is one batch instead of hundreds.
             if state.open_count > 0 && state.defer() {
                 return None;
             }
@@ -420,15 +422,20 @@ impl State {
         }
     }
 
-    /// True if callers are on their way, once per batch.
-    fn defer(&mut self) -> bool {
-        let awaited = std::mem::take(&mut self.awaited) > 0;
-        self.deferred = awaited && !self.deferred;
+    /// True if callers are on their way: some are missing, and others came since the last look.
+    const fn defer(&mut self) -> bool {
+        self.deferred = self.awaited > 0 && self.open_count > self.looked;
+        if self.deferred {
+            self.looked = self.open_count;
+        } else {
+            self.awaited = 0;
+        }
         self.deferred
     }
 
     fn close_batch(&mut self) {
         let count = std::mem::take(&mut self.open_count);
+        self.looked = 0;
         if count > 0 {
             let data = self.open.split().freeze();
             self.full.push_back(Batch { first: self.accepted.0 - u64::from(count), count, data });
