@@ -159,6 +159,9 @@ struct Task<R: Runtime, T> {
     groups: BTreeMap<GroupId, Arc<GroupCell>>,
     /// Groups to look at again when other tasks had their turn.
     deferred: Vec<Arc<GroupCell>>,
+    /// Groups to look at again at a moment.
+    held: BTreeSet<GroupId>,
+    held_until: Option<Instant>,
     /// The stores of groups that were left, until they are closed.
     leaving_groups: BTreeMap<GroupId, Arc<Store>>,
     /// When consumers are asked what was taken; `None` while nothing waits for them.
@@ -201,6 +204,8 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             consumers: BTreeMap::new(),
             groups: BTreeMap::new(),
             deferred: Vec::new(),
+            held: BTreeSet::new(),
+            held_until: None,
             leaving_groups: BTreeMap::new(),
             report_at: None,
             changes: BTreeMap::new(),
@@ -468,11 +473,15 @@ impl<R: Runtime, T: Transport> Task<R, T> {
         if self.report_at.is_some_and(|at| at <= self.now.mono) {
             self.report();
         }
+        if self.held_until.is_some_and(|at| at <= self.now.mono) {
+            self.look_at_held();
+        }
     }
 
     /// Arms the timer for what comes next. True if it fired or the moment has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.node.deadline().into_iter().chain(self.report_at).min();
+        let others = self.report_at.into_iter().chain(self.held_until);
+        let deadline = self.node.deadline().into_iter().chain(others).min();
         if deadline != self.armed {
             self.armed = deadline;
             self.timer.arm(deadline);

@@ -265,6 +265,8 @@ pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
 pub const COMMANDS_IN_FLIGHT: u64 = 16 * 1024;
 /// Their bytes, lengths included; one larger command may go alone.
 pub const COMMANDS_BYTES: u64 = 16 * 1024 * 1024;
+/// So long at most the next commands are left to gather, while they are fewer than those under way.
+pub const COMMANDS_HOLD: Duration = Duration::from_millis(1);
 /// Commands of one session whose places are remembered, and between the first without an outcome
 /// and the last that was sent.
 pub const SESSION_WINDOW: u64 = COMMANDS_IN_FLIGHT;

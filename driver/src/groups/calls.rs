@@ -13,6 +13,7 @@ use mosaik_proto::{
     groups::{Index, Outcome, Rejection},
     limits,
     streams::item,
+    time::Instant,
 };
 
 use crate::sync::{answer::Answer, cell::lock};
@@ -135,6 +136,15 @@ pub(crate) struct Batch {
     pub(crate) data: Bytes,
 }
 
+/// When the loop is to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// When others had their turn.
+    NextTurn,
+    /// At this moment, unless it is told to before.
+    At(Instant),
+}
+
 /// Why a command was not taken.
 #[derive(Debug)]
 pub(crate) enum Refused<E> {
@@ -194,6 +204,8 @@ struct State {
     deferred: bool,
     /// What it saw in the open batch.
     looked: u32,
+    /// The loop looked and left the open batch to grow, until then at most.
+    held: Option<Instant>,
     ended: bool,
 }
 
@@ -209,18 +221,19 @@ impl Calls {
     // --- the loop's side -------------------------------------------------------------------
 
     /// The next batch, within the window.
-    pub(crate) fn take(&self) -> Option<Batch> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Batch> {
         let state = &mut *lock(&self.state);
-        if state.full.is_empty() {
+        state.deferred = false;
+        if state.full.is_empty() && state.open_count > 0 {
             // Who calls again the moment that it is woken often comes before the others were even
-            // polled: some turns of the runtime later there is one batch instead of hundreds.
-            if state.open_count > 0 && state.defer() {
+            // polled: some turns of the runtime later there is one batch instead of hundreds. And
+            // who came late goes with the next ones, rather than alone for ever.
+            if state.defer() || state.hold(now) {
                 return None;
             }
             // The taker closes the batch: a lone command leaves at once, load makes batches.
             state.close_batch();
         }
-        state.deferred = false;
         let next = state.full.front()?;
         let (count, bytes) = (u64::from(next.count), next.data.len() as u64);
         let alone = state.taken.0 == state.ended_commands;
@@ -233,9 +246,10 @@ impl Calls {
         state.full.pop_front()
     }
 
-    /// True if the loop is to look again when others had their turn.
-    pub(crate) fn is_deferred(&self) -> bool {
-        lock(&self.state).deferred
+    /// When the loop is to look again at what it did not take.
+    pub(crate) fn again(&self) -> Option<Again> {
+        let state = lock(&self.state);
+        if state.deferred { Some(Again::NextTurn) } else { state.held.map(Again::At) }
     }
 
     /// The core allows this much in all. True if commands wait.
@@ -269,8 +283,14 @@ impl Calls {
 
     // --- the executor's side ---------------------------------------------------------------
 
-    /// These ended.
-    pub(crate) fn ended(&self, first: u64, count: u32, word: &Word, wakers: &mut Vec<Waker>) {
+    /// These ended. True if the loop is to look again.
+    pub(crate) fn ended(
+        &self,
+        first: u64,
+        count: u32,
+        word: &Word,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
         let end = first + u64::from(count);
         let mut parts = {
             let state = &mut *lock(&self.state);
@@ -289,6 +309,7 @@ impl Calls {
         let state = &mut *lock(&self.state);
         state.awaited += wakers.len() - before;
         state.spare = parts;
+        state.ripens()
     }
 
     /// The group was left, or the loop is gone: what the core never had is refused, the rest unknown.
@@ -315,7 +336,7 @@ impl Calls {
     // --- the handles' side -----------------------------------------------------------------
 
     /// Takes a call of one command. `write` appends it to the batch with its length in front, in the
-    /// long form if told so, and gives its payload's length. True if nothing waited before it.
+    /// long form if told so, and gives its payload's length. True if the loop is to look.
     #[inline]
     pub(crate) fn call<E>(
         &self,
@@ -339,7 +360,11 @@ impl Calls {
         let first = state.accepted.0 == state.taken.0;
         state.write(write).map_err(Refused::Unwritten)?;
         state.accept(call);
-        Ok(first)
+        let ripe = state.ripens();
+        if state.open.len() >= limits::BATCH_BYTES as usize {
+            state.close_batch();
+        }
+        Ok(first || ripe)
     }
 
     /// Ready when there is room, or at the end.
@@ -417,9 +442,6 @@ impl State {
             self.awaited = self.awaited.saturating_sub(1);
             self.parts.push_back(Part { first: number, count: 1, call: Some(Arc::clone(call)) });
         }
-        if self.open.len() >= limits::BATCH_BYTES as usize {
-            self.close_batch();
-        }
     }
 
     /// True if callers are on their way: some are missing, and others came since the last look.
@@ -433,9 +455,27 @@ impl State {
         self.deferred
     }
 
+    /// True if the open batch is to wait for more, or for a word on what is under way.
+    fn hold(&mut self, now: Instant) -> bool {
+        self.is_small() && now < *self.held.get_or_insert(now + limits::COMMANDS_HOLD)
+    }
+
+    /// True if the open batch has less than what is under way.
+    fn is_small(&self) -> bool {
+        let full = self.open.len() >= limits::BATCH_BYTES as usize;
+        let under_way = self.taken.0.saturating_sub(self.ended_commands);
+        !full && (self.open_count as u64) < under_way
+    }
+
+    /// True, once, if the open batch was held and is not small any more.
+    fn ripens(&mut self) -> bool {
+        self.held.is_some() && !self.is_small() && self.held.take().is_some()
+    }
+
     fn close_batch(&mut self) {
         let count = std::mem::take(&mut self.open_count);
         self.looked = 0;
+        self.held = None;
         if count > 0 {
             let data = self.open.split().freeze();
             self.full.push_back(Batch { first: self.accepted.0 - u64::from(count), count, data });

@@ -18,6 +18,7 @@ use mosaik_proto::{
     ids::{GroupId, RequestId},
     limits,
     raft::{LogIndex, Role, Term, Ticket, Write},
+    time::Instant,
 };
 
 use super::{
@@ -163,7 +164,7 @@ impl GroupCell {
     // --- the loop's side -------------------------------------------------------------------
 
     /// The next thing to tell the core; call until there is nothing.
-    pub(crate) fn take(&self) -> Option<Input> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Input> {
         self.queued.lower();
         let mail = {
             let mail = &mut *lock(&self.mail);
@@ -177,7 +178,7 @@ impl GroupCell {
         if let Some(read) = self.reads.take() {
             return Some(Input::Read(read));
         }
-        if let Some(Batch { first, count, data }) = self.calls.take() {
+        if let Some(Batch { first, count, data }) = self.calls.take(now) {
             self.metrics.taken(first, count, self.clock.now().mono);
             return Some(Input::Execute { first, count, data });
         }
@@ -396,7 +397,9 @@ impl GroupCell {
         let why = |view: &View| if view.closed { None } else { view.fenced() };
         let closed = matches!(outcome, Outcome::Rejected(Rejection::Closed));
         let closed = closed.then(|| self.view.read(why)).flatten();
-        self.calls.ended(first, count, &Word { outcome, fenced, closed }, wakers);
+        if self.calls.ended(first, count, &Word { outcome, fenced, closed }, wakers) {
+            self.announce();
+        }
         self.metrics.ended(first, count, outcome, self.clock.now().mono);
     }
 

@@ -7,11 +7,15 @@ use mosaik_proto::{
     ids::GroupId,
     limits::BATCH_BYTES,
     node,
+    time::Instant,
 };
 
 use super::Task;
 use crate::{
-    groups::cell::GroupCell, metrics::groups::group_of, runtime::Runtime, transport::Transport,
+    groups::{calls::Again, cell::GroupCell},
+    metrics::groups::group_of,
+    runtime::Runtime,
+    transport::Transport,
 };
 
 /// Inputs taken from one group per turn.
@@ -24,9 +28,11 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             if !known && !self.open_group(cell) {
                 return;
             }
-            let Some(input) = cell.take() else {
-                if cell.calls.is_deferred() {
-                    self.deferred.push(Arc::clone(cell));
+            let Some(input) = cell.take(self.now.mono) else {
+                match cell.calls.again() {
+                    Some(Again::NextTurn) => self.deferred.push(Arc::clone(cell)),
+                    Some(Again::At(moment)) => self.hold(cell.id, moment),
+                    None => {}
                 }
                 return;
             };
@@ -39,6 +45,22 @@ impl<R: Runtime, T: Transport> Task<R, T> {
             }
         }
         cell.announce();
+    }
+
+    /// Looks at a group again at that moment, if not before.
+    fn hold(&mut self, group: GroupId, moment: Instant) {
+        self.held.insert(group);
+        self.held_until = self.held_until.into_iter().chain([moment]).min();
+    }
+
+    /// The moment has come. Groups that were looked at before will have nothing new.
+    pub(super) fn look_at_held(&mut self) {
+        self.held_until = None;
+        for group in std::mem::take(&mut self.held) {
+            if let Some(cell) = self.groups.get(&group) {
+                cell.announce();
+            }
+        }
     }
 
     /// Takes part in a group, unless this node is still leaving it, or has left.
