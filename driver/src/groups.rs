@@ -14,9 +14,11 @@
 //!
 //! - A *cell* (`groups/cell.rs`) is what all of them share. What waits for the loop waits in it, each
 //!   kind within its own limit, and the cell stands in the loop's inbox at most once.
-//! - Commands are encoded by the caller into the batch that the loop takes next (`calls.rs`); nothing is
-//!   allocated per command. A future finds its outcome in a slot. Outcomes come as ranges, and those
-//!   who wait are woken together.
+//! - Commands are encoded by the caller into the batch that the loop takes next (`calls.rs`). The loop
+//!   leaves a batch to grow while callers come back, and while more is under way than in it: a word
+//!   on that comes soon, and each batch costs all members the same however small it is.
+//! - A future finds its outcome in an answer of its own. Outcomes come as ranges, and those who wait
+//!   are woken together.
 //! - Reads of one turn share one question to the core, and so one round of messages (`reads.rs`).
 //! - The executor carries out what concerns the machine, in order (`runner.rs`). Everything that is the
 //!   application's runs there or in the caller, never in the loop, and inside `catch_unwind`.

@@ -261,6 +261,21 @@ fn who_was_woken_is_waited_for_once() {
     assert_eq!(take(), Some(1), "whoever waits any longer waits for nobody");
 }
 
+#[test]
+fn callers_are_waited_for_while_others_come() {
+    let calls = calls();
+    let three = [(); 3].map(|()| call(&calls, Until::Applied));
+    calls.take(Instant::ZERO).expect("three wait");
+    three.iter().for_each(|call| assert_eq!(poll(call), None));
+    assert_eq!(ended(&calls, 0, 3, committed(0)), 3);
+    for _ in 0..2 {
+        call(&calls, Until::Applied);
+        assert!(calls.take(Instant::ZERO).is_none());
+        assert!(deferred(&calls), "another came since the last look");
+    }
+    assert_eq!(calls.take(Instant::ZERO).map(|batch| batch.count), Some(2), "nobody came");
+}
+
 fn deferred(calls: &Calls) -> bool {
     calls.again() == Some(Again::NextTurn)
 }
