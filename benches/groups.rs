@@ -15,6 +15,8 @@
 
 #[path = "groups/counted.rs"]
 mod counted;
+#[path = "support/home.rs"]
+mod home;
 #[path = "streams/raw.rs"]
 #[allow(dead_code, reason = "shared with the bench of streams")]
 mod raw;
@@ -26,29 +28,22 @@ mod tls;
 
 use std::{
     fs::{self, File},
-    future::pending,
     io::Write as _,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use counted::{Counted, Counts};
+use home::{Home, Node};
 use mosaik::{
     discovery::Config,
-    driver::{Launch, Network, NetworkOn},
     groups::{ApplyContext, LogReplaySync, StateMachine},
-    network::Tokio,
     *,
 };
-use mosaik_driver_smol::{Executor, Smol, block_on};
-use mosaik_driver_tokio::TokioRuntime;
-use tokio::sync::oneshot;
 
 type Payload = [u8; 16];
 
@@ -116,71 +111,12 @@ impl Options {
     }
 }
 
-/// Where nodes and loops run.
-#[derive(Clone)]
-struct Home {
-    on: On,
-    tasks: Arc<dyn quinn::Runtime>,
-}
-
-#[derive(Clone)]
-enum On {
-    Tokio(Tokio),
-    Smol(Smol),
-}
-
-impl Home {
-    fn tokio() -> Self {
-        let handle = tokio::runtime::Handle::current();
-        let tasks = TokioRuntime::with_handle(handle.clone()).quinn();
-        Self { on: On::Tokio(Tokio::on(handle)), tasks }
+/// Where the members of a row run; on tokio that is where this is called.
+fn home(runtime: &str) -> Home {
+    match runtime {
+        "smol" | "smol1" => Home::smol(runtime == "smol1"),
+        _ => Home::tokio(tokio::runtime::Handle::current()),
     }
-
-    /// The pool that is the default, or one thread.
-    fn smol(one: bool) -> Self {
-        let smol = if one {
-            let executor = Arc::new(Executor::new());
-            let here = Arc::clone(&executor);
-            thread::spawn(move || block_on(here.run(pending::<()>())));
-            Smol::on(executor)
-        } else {
-            Smol::default()
-        };
-        Self { tasks: smol.clone().runtime().quinn(), on: On::Smol(smol) }
-    }
-
-    fn named(runtime: &str) -> Self {
-        match runtime {
-            "smol" | "smol1" => Self::smol(runtime == "smol1"),
-            _ => Self::tokio(),
-        }
-    }
-
-    async fn node(&self, network: NetworkId) -> Node {
-        match self.on.clone() {
-            On::Tokio(tokio) => node(network, tokio).await,
-            On::Smol(smol) => node(network, smol).await,
-        }
-    }
-
-    /// Runs a task there.
-    fn spawn<R: Send + 'static>(
-        &self,
-        task: impl Future<Output = R> + Send + 'static,
-    ) -> oneshot::Receiver<R> {
-        let (done, result) = oneshot::channel();
-        self.tasks.spawn(Box::pin(async move { drop(done.send(task.await)) }));
-        result
-    }
-}
-
-type Node = Box<dyn AsRef<Network> + Send + Sync>;
-
-async fn node<L: Launch + 'static>(network: NetworkId, launch: L) -> Node {
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let at_once = Config::builder().with_local_discovery(true);
-    let builder = NetworkOn::builder(network).with_runtime(launch).with_addresses([loopback]);
-    Box::new(builder.with_discovery(at_once).build().await.expect("a node"))
 }
 
 /// Three members of one group.
@@ -199,7 +135,8 @@ impl Trio {
         let key = GroupKey::random();
         let (mut networks, mut groups) = (Vec::new(), Vec::new());
         for member in 0..3 {
-            let network = home.node(id).await;
+            let at_once = Config::builder().with_local_discovery(true);
+            let network = home.node(id, at_once).await;
             let groups_of = (*network).as_ref().groups();
             let builder = groups_of.with_key(key).with_state_machine(Tally::default());
             groups.push(Arc::new(match disk {
@@ -291,7 +228,7 @@ fn main() {
 }
 
 async fn memory(options: &Options, runtime: &str) {
-    let trio = Trio::new(Home::named(runtime), None).await;
+    let trio = Trio::new(home(runtime), None).await;
     let mut alone = [0.0; 2];
     for (role, member) in [("leader", trio.leader), ("follower", trio.follower)] {
         for tasks in [1, 64, 1024] {
@@ -354,7 +291,7 @@ async fn disk(options: &Options, runtime: &str) {
     let place: PathBuf =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-bench-{}", std::process::id()));
     let counts = Arc::default();
-    let trio = Trio::new(Home::named(runtime), Some((&place, &counts))).await;
+    let trio = Trio::new(home(runtime), Some((&place, &counts))).await;
     for (tasks, name) in names {
         if !options.wants(&name) {
             continue;

@@ -9,6 +9,8 @@
 //!
 //! The rows of smol compare our nodes there with our nodes on tokio.
 
+#[path = "support/home.rs"]
+mod home;
 #[path = "streams/homes.rs"]
 mod homes;
 #[path = "streams/ours.rs"]

@@ -4,107 +4,48 @@
 //! processor time of the whole process, for both ends, per MiB and per round trip.
 
 use std::{
-    future::{Future, pending},
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     thread::{self, sleep},
     time::{Duration, Instant},
 };
 
-use mosaik::{
-    NetworkId, StreamId,
-    discovery::Config,
-    driver::{Launch, Network, NetworkOn},
-    network::Tokio,
-};
-use mosaik_driver_smol::{Executor, Smol, block_on};
-use mosaik_driver_tokio::TokioRuntime;
+use mosaik::{NetworkId, StreamId, discovery::Config};
 use tokio::sync::watch;
 
 use crate::{
     Options,
+    home::{Home, Node},
     side::{Gate, Large, Load, Medium, PACK, Small, cpu_time, receive},
 };
 
-type Node = Box<dyn AsRef<Network> + Send + Sync>;
 type Done = Box<dyn FnOnce() + Send>;
 /// A kind of work: its name, how it is set up, and how many of it are a unit of cost.
 type Kind = (&'static str, fn(&Home) -> Work, f64);
 
-/// Where nodes and the program around them run.
-#[derive(Clone)]
-struct Home {
-    on: On,
-    tasks: Arc<dyn quinn::Runtime>,
+/// tokio with a thread per processor, or with one.
+fn on_tokio(one: bool) -> Home {
+    let mut builder = match one {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build().expect("a runtime");
+    let handle = runtime.handle().clone();
+    thread::spawn(move || runtime.block_on(pending::<()>()));
+    Home::tokio(handle)
 }
 
-#[derive(Clone)]
-enum On {
-    Tokio(Tokio),
-    Smol(Smol),
-}
-
-impl Home {
-    /// tokio with a thread per processor, or with one.
-    fn tokio(one: bool) -> Self {
-        let mut builder = match one {
-            true => tokio::runtime::Builder::new_current_thread(),
-            false => tokio::runtime::Builder::new_multi_thread(),
-        };
-        let runtime = builder.enable_all().build().expect("a runtime");
-        let handle = runtime.handle().clone();
-        thread::spawn(move || runtime.block_on(pending::<()>()));
-        let tasks = TokioRuntime::with_handle(handle.clone()).quinn();
-        Self { on: On::Tokio(Tokio::on(handle)), tasks }
-    }
-
-    /// smol with the pool that is the default, or with one thread.
-    fn smol(one: bool) -> Self {
-        let smol = if one {
-            let executor = Arc::new(Executor::new());
-            let here = Arc::clone(&executor);
-            thread::spawn(move || block_on(here.run(pending::<()>())));
-            Smol::on(executor)
-        } else {
-            Smol::default()
-        };
-        Self { tasks: smol.clone().runtime().quinn(), on: On::Smol(smol) }
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(Box::pin(task));
-    }
-
-    /// Runs a task there and waits for it.
-    fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
-        let (done, result) = mpsc::channel();
-        self.spawn(async move { done.send(task.await).expect("somebody waits") });
-        result.recv().expect("a result")
-    }
-
-    async fn node(&self, network: NetworkId) -> Node {
-        match self.on.clone() {
-            On::Tokio(tokio) => node(network, tokio).await,
-            On::Smol(smol) => node(network, smol).await,
-        }
-    }
-
-    async fn linked(&self, to: &Node, network: NetworkId) -> Node {
-        let node = self.node(network).await;
-        let addr = (**to).as_ref().local().addr();
-        (*node).as_ref().discovery().sync_with(addr).await.expect("the nodes meet");
-        node
-    }
-}
-
-async fn node<L: Launch + 'static>(network: NetworkId, launch: L) -> Node {
-    let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let builder = NetworkOn::builder(network).with_runtime(launch).with_addresses([loopback]);
-    let built = builder.with_discovery(Config::builder().no_auto_bootstrap()).build().await;
-    Box::new(built.expect("a node"))
+/// Two nodes of a new network that have met.
+async fn pair(home: &Home) -> [Node; 2] {
+    let network = NetworkId::random();
+    let first = home.node(network, Config::builder().no_auto_bootstrap()).await;
+    let second = home.node(network, Config::builder().no_auto_bootstrap()).await;
+    let addr = (*first).as_ref().local().addr();
+    (*second).as_ref().discovery().sync_with(addr).await.expect("the nodes meet");
+    [first, second]
 }
 
 /// Work that goes on while its gate is open, and its total.
@@ -155,10 +96,8 @@ impl Drop for Work {
 fn flow<D: Load>(home: &Home) -> Work {
     let (gate, total) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
     let (mut open, count, here) = (Gate::new(&gate), Arc::clone(&total), home.clone());
-    let nodes = home.run(async move {
-        let network = NetworkId::random();
-        let origin = here.node(network).await;
-        let far = here.linked(&origin, network).await;
+    let nodes = home.spawn(async move {
+        let [origin, far] = pair(&here).await;
         let producer = (*origin).as_ref().streams().produce::<D>();
         let mut consumer = (*far).as_ref().streams().consume::<D>();
         consumer.when().subscribed().await;
@@ -181,6 +120,7 @@ fn flow<D: Load>(home: &Home) -> Work {
         });
         [origin, far]
     });
+    let nodes = nodes.blocking_recv().expect("two nodes");
     Work { gate, total, end: Some(Box::new(|| drop(nodes))), spent: (Duration::ZERO, 0) }
 }
 
@@ -188,10 +128,8 @@ fn flow<D: Load>(home: &Home) -> Work {
 fn round_trips(home: &Home) -> Work {
     let (gate, total) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
     let (mut open, count, here) = (Gate::new(&gate), Arc::clone(&total), home.clone());
-    let nodes = home.run(async move {
-        let network = NetworkId::random();
-        let far = here.node(network).await;
-        let near = here.linked(&far, network).await;
+    let nodes = home.spawn(async move {
+        let [far, near] = pair(&here).await;
         let ends = |node: &Node, out: &str, into: &str| {
             let streams = (**node).as_ref().streams();
             let producer = streams.producer::<Small>().with_stream_id(StreamId::from(out)).build();
@@ -221,12 +159,13 @@ fn round_trips(home: &Home) -> Work {
         });
         [near, far]
     });
+    let nodes = nodes.blocking_recv().expect("two nodes");
     Work { gate, total, end: Some(Box::new(|| drop(nodes))), spent: (Duration::ZERO, 0) }
 }
 
 /// Compares smol with tokio, each with one thread or with several.
 pub(crate) fn compare(options: &Options, one: bool) {
-    let homes = [Home::smol(one), Home::tokio(one)];
+    let homes = [Home::smol(one), on_tokio(one)];
     let pair = if one { "smol1-vs-tokio1" } else { "smol-vs-tokio" };
     let mib = |bytes: usize| f64::from(1 << 20) / bytes as f64;
     let flows: [Kind; 3] = [
