@@ -8,7 +8,7 @@ mod fragile;
 
 use common::{nodes, soon};
 use counter::{counters, value};
-use fragile::{Blob, Fragile, Full, Letter, Mailbox, Misspelt};
+use fragile::{Blob, Fragile, Full, Letter, Mailbox, Misspelt, Slow};
 use futures::future::join_all;
 use mosaik::{
     groups::{Blocked, CommandError, QueryError, StateMachine},
@@ -100,6 +100,37 @@ async fn a_query_that_panics_is_an_error_of_that_query() {
     assert!(groups[0].status().blocked.is_none() || !groups[0].is_online(), "not fenced by it");
 }
 
+/// Whoever asks meanwhile finds the machine half-way: neither the query nor the thread waited until all
+/// commands of a batch were applied.
+async fn a_slow_machine_is_asked_between_its_commands() {
+    const MANY: usize = 100;
+    let nodes = nodes::<2>().await;
+    let groups = join_all_with(&nodes, vec![Slow::default(), Slow::default()]);
+    online(&groups).await;
+    soon(groups[0].execute(())).await.expect("in force");
+    let many = groups[0].execute_many(vec![(); MANY]);
+    let seen = loop {
+        let seen = *soon(groups[0].query((), Weak)).await.expect("weak queries need nobody");
+        if seen > 1 {
+            break seen;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(seen < MANY as u64, "of {MANY} commands {seen} were applied before the first answer");
+    soon(many).await.expect("in force");
+    assert_eq!(soon(groups[1].query((), Strong)).await.expect("served"), MANY as u64 + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_machine_keeps_nobody_from_asking() {
+    a_slow_machine_is_asked_between_its_commands().await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_slow_machine_keeps_no_thread_to_itself() {
+    a_slow_machine_is_asked_between_its_commands().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_would_not_decode_is_refused_at_the_caller() {
     let nodes = nodes::<2>().await;
@@ -155,6 +186,9 @@ async fn a_stopped_group_refuses_and_everything_that_waits_resolves() {
     soon(nodes[0].shutdown()).await;
     soon(closed).await;
     soon(offline).await;
+    // Nobody who still looks takes this node for a leader, or the others for its peers.
+    assert!(!groups[0].is_leader() && groups[0].leader().is_none());
+    assert!(groups[0].bonds().is_empty() && !groups[0].status().online);
     assert!(soon(waits).await.is_err());
     let refused = soon(groups[0].execute(1)).await.expect_err("stopped");
     assert!(matches!(refused, CommandError::GroupTerminated), "{refused}");

@@ -31,6 +31,7 @@ mod machine;
 pub(crate) mod reads;
 pub(crate) mod runner;
 pub(crate) mod settings;
+mod slice;
 pub(crate) mod snapshots;
 mod state_sync;
 pub(crate) mod store;

@@ -4,6 +4,7 @@ use core::{fmt, marker::PhantomData};
 
 use crate::{
     discovery::{PeerEntry, PeerEntryVersion, SignedPeerEntry},
+    groups::IndexRange,
     ids::{Digest, Hex, PeerId},
     tickets::Ticket,
 };
@@ -103,6 +104,14 @@ impl fmt::Display for Pretty<'_, PeerEntry> {
 impl fmt::Display for Pretty<'_, SignedPeerEntry> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Pretty(self.0.entry()), f)
+    }
+}
+
+/// Places in a group's log: `4..=9`, or `4` alone.
+impl fmt::Display for Pretty<'_, IndexRange> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.0.start(), self.0.end());
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}..={last}") }
     }
 }
 
@@ -235,6 +244,13 @@ mod tests {
     use alloc::{format, string::ToString};
 
     use super::*;
+
+    #[test]
+    fn places_are_shown_as_a_range() {
+        let show =
+            |first: u64, last: u64| Pretty(&IndexRange::new(first.into(), last.into())).to_string();
+        assert_eq!([show(4, 9), show(4, 4)], ["4..=9", "4"]);
+    }
 
     #[test]
     fn ids_are_shown_as_asked() {

@@ -218,6 +218,9 @@ pub const DIGESTS: usize = 16;
 
 /// Bytes of commands handed to the machine and not yet applied.
 pub const APPLY_BYTES: usize = 4 * 1024 * 1024;
+/// How long a machine applies commands before queries, and the other tasks of its thread, have their
+/// turn. One command may take longer.
+pub const APPLY_SLICE: Duration = Duration::from_millis(1);
 
 // --- store ------------------------------------------------------------------------------------
 
@@ -237,6 +240,10 @@ pub const SNAPSHOT_CHUNK: usize = 256 * 1024;
 pub const REMEMBERED_BOOTS: usize = 1_024;
 /// How long an idle store leaves its last mark to the operating system before it syncs it.
 pub const STORE_SETTLE: Duration = Duration::from_millis(200);
+/// How long a store waits for a directory that another one has: whose program was ended a moment ago.
+pub const STORE_LOCK: Duration = Duration::from_secs(5);
+/// How often it looks whether the directory is free.
+pub const STORE_LOCK_RETRY: Duration = Duration::from_millis(50);
 /// How long the end of a handle waits for a disk that does not answer.
 pub const STORE_CLOSE: Duration = Duration::from_secs(5);
 

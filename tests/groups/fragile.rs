@@ -12,12 +12,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use asked_store::{AskedStore, Call};
 use mosaik::{
     driver::storage::StoreError,
     groups::{ApplyContext, LogReplaySync, LogStore, StateMachine},
+    proto::limits,
     *,
 };
 
@@ -61,6 +63,28 @@ impl StateMachine for Fragile {
     fn query(&self, (): ()) -> i64 {
         assert!(!self.queries, "a deadly query");
         self.value
+    }
+}
+
+/// Takes its time over every command.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slow(u64);
+
+impl StateMachine for Slow {
+    type Command = ();
+    type QueryResult = u64;
+    machine!(id!("slow"));
+
+    fn apply(&mut self, (): (), _: &dyn ApplyContext) {
+        let begin = Instant::now();
+        while begin.elapsed() < 2 * limits::APPLY_SLICE {
+            std::hint::spin_loop();
+        }
+        self.0 += 1;
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
     }
 }
 
@@ -221,7 +245,7 @@ impl Full {
         AskedStore::new(move |call| match call {
             Call::Write | Call::Wipe => Self::fail_if(&full.all),
             Call::SnapshotChunk => Self::fail_if(&full.snapshots),
-            Call::Sync | Call::Settle => Ok(()),
+            Call::Load | Call::Sync | Call::Settle => Ok(()),
         })
     }
 

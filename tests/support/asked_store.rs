@@ -6,6 +6,7 @@ use mosaik_proto::raft::{Position, Seat, Snapshot, Write};
 /// What a store is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
+    Load,
     Write,
     Sync,
     SnapshotChunk,
@@ -28,6 +29,7 @@ impl<A: FnMut(Call) -> Result<(), StoreError> + Send + 'static> AskedStore<A> {
 
 impl<A: FnMut(Call) -> Result<(), StoreError> + Send + 'static> LogStore for AskedStore<A> {
     fn load(&mut self) -> Result<Loaded, StoreError> {
+        (self.ask)(Call::Load)?;
         self.inner.load()
     }
 

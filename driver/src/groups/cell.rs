@@ -351,6 +351,11 @@ impl GroupCell {
         Weak::clone(&self.this)
     }
 
+    /// The node's monotonic time.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now().mono
+    }
+
     /// Something for the executor.
     pub(crate) fn job(&self, job: Job) {
         self.jobs.push(job);
@@ -411,7 +416,13 @@ impl GroupCell {
         for answer in waiting.into_values() {
             answer.change(|answer| *answer = Some(Err(OperatorError::Closed)));
         }
-        self.view.change(|view| view.closed = true);
+        // Who looks at a handle later must not take the node for a leader.
+        self.view.change(|view| {
+            view.closed = true;
+            let status = Arc::make_mut(&mut view.status);
+            (status.role, status.leader, status.online) = (Role::Follower, None, false);
+            status.bonds.clear();
+        });
         self.notices.close();
         self.store.close();
     }
@@ -570,7 +581,10 @@ impl Future for Executor {
                 }
             };
             let last = matches!(job, Job::End);
-            this.runner.carry_out(job, &this.cell, &mut this.wakers);
+            if let Some(rest) = this.runner.carry_out(job, &this.cell, &mut this.wakers) {
+                this.jobs.push_front(rest);
+                break;
+            }
             if last {
                 this.wakers.drain(..).for_each(Waker::wake);
                 return Poll::Ready(());

@@ -2,11 +2,15 @@
 
 use std::{
     any::Any,
-    cell::{Cell, RefCell},
+    cell::Cell,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Waker,
+    thread,
 };
 
 use bytes::Bytes;
@@ -24,6 +28,7 @@ use super::{
     jobs::Job,
     machine::{ApplyContext, StateMachine},
     reads::Verdict,
+    slice::Slice,
     snapshots::{self, Whole},
     state_sync::StateSync,
 };
@@ -31,7 +36,14 @@ use crate::datum::Datum;
 
 /// A machine and how far it is.
 #[derive(Debug)]
-pub(crate) struct Hosted<M>(RwLock<State<M>>);
+pub(crate) struct Hosted<M> {
+    state: RwLock<State<M>>,
+    /// Who is about to read it.
+    readers: AtomicUsize,
+}
+
+/// How often the executor makes way for those who are about to read, before it goes on.
+const YIELDS: usize = 256;
 
 /// Behind the lock.
 #[derive(Debug)]
@@ -45,23 +57,38 @@ pub(crate) struct State<M> {
 impl<M> Hosted<M> {
     pub(crate) const fn new(machine: M) -> Self {
         let applied = Cursor::new(Term(0), Index::ZERO);
-        Self(RwLock::new(State { machine, applied, failed: None }))
+        let state = RwLock::new(State { machine, applied, failed: None });
+        Self { state, readers: AtomicUsize::new(0) }
     }
 
     /// Panics of machines are caught inside the lock, so it is poisoned by none.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State<M>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        self.readers.fetch_sub(1, Ordering::Relaxed);
+        state
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State<M>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets those in who waited meanwhile: a lock that is taken again at once is never theirs.
+    fn make_way(&self) {
+        for _ in 0..YIELDS {
+            if self.readers.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            thread::yield_now();
+        }
     }
 }
 
 /// A [`Runner`] without its type.
 pub(crate) trait Run: Send {
-    /// Carries out one job. Wakers that are to be woken are added to `wakers`.
-    fn carry_out(&mut self, job: Job, cell: &GroupCell, wakers: &mut Vec<Waker>);
+    /// Carries out one job. Wakers that are to be woken are added to `wakers`. What took too long is
+    /// broken off: the rest of it comes back, to be carried out next, when others had their turn.
+    fn carry_out(&mut self, job: Job, cell: &GroupCell, wakers: &mut Vec<Waker>) -> Option<Job>;
 }
 
 /// What the executor of a group owns.
@@ -73,6 +100,7 @@ pub(crate) struct Runner<M: StateMachine> {
     untouched: bool,
     /// A machine that was restored, and waits for the store.
     restored: Option<Restored<M>>,
+    slice: Slice,
 }
 
 /// A machine of a snapshot.
@@ -84,50 +112,61 @@ struct Restored<M> {
 
 impl<M: StateMachine> Runner<M> {
     pub(crate) const fn new(hosted: Arc<Hosted<M>>, sync: M::StateSync, fresh: Option<M>) -> Self {
-        Self { hosted, sync, fresh, untouched: true, restored: None }
+        let slice = Slice::new();
+        Self { hosted, sync, fresh, untouched: true, restored: None, slice }
     }
 
-    fn apply(&mut self, run: &Applying, cell: &GroupCell) {
+    /// Has the machine apply a run, or as much of it as a slice of time holds: then the rest comes back.
+    fn apply(&mut self, run: Applying, cell: &GroupCell) -> Option<Applying> {
         let state = &mut *self.hosted.write();
         if state.failed.is_some() {
-            return;
+            return None;
         }
-        let last = Cursor::new(run.term, Index(run.first.0 + u64::from(run.count) - 1));
-        if !run.void {
-            self.untouched = false;
-            let context = Context {
-                before: Cell::new(state.applied),
-                at: Cell::new(Cursor::new(run.term, run.first)),
-                group: cell.id,
-                network: cell.network,
-            };
-            let broken = RefCell::new(None);
-            let machine = &mut state.machine;
-            let applied = guarded(|| {
-                let commands = Commands {
-                    data: &run.data,
-                    at: 0,
-                    next: run.first,
-                    context: &context,
-                    broken: &broken,
-                    command: PhantomData,
-                };
-                machine.apply_batch(commands, &context);
-            });
-            let why = applied.err().or_else(|| broken.take());
-            if let Some(why) = why {
-                let at = LogIndex(run.entry.0 + (context.index().0 - run.first.0));
-                tracing::error!(group = %cell.id, ?at, %why, "the state machine failed");
-                state.failed = Some(why.as_str().into());
-                cell.fence(&why);
-                cell.report(Input::MachineFailed { at, what: why });
-                return;
-            }
+        if run.void {
+            state.applied = Cursor::new(run.term, Index(run.first.0 + u64::from(run.count) - 1));
+            // Of a void run nobody knows here how large it was: that counts as much.
+            cell.applied(state.applied, run.through(), limits::APPLY_BYTES);
+            return None;
         }
-        state.applied = last;
-        // Of a void run nobody knows here how large it was: that counts as much.
-        let bytes = if run.void { limits::APPLY_BYTES } else { run.cost() };
-        cell.applied(last, run.through(), bytes);
+        self.untouched = false;
+        let context = Context {
+            before: Cell::new(state.applied),
+            at: Cell::new(Cursor::new(run.term, run.first)),
+            group: cell.id,
+            network: cell.network,
+        };
+        self.slice.begin(cell.now());
+        let mut commands = Commands {
+            data: &run.data,
+            at: 0,
+            next: run.first,
+            over: false,
+            context: &context,
+            slice: &mut self.slice,
+            cell,
+            broken: None,
+            command: PhantomData,
+        };
+        let machine = &mut state.machine;
+        let applied = guarded(|| machine.apply_batch(&mut commands, &context));
+        let (at, broken) = (commands.at, commands.broken.take());
+        let idle = || (at == 0).then(|| "it took no command of a batch".to_owned());
+        if let Some(why) = applied.err().or(broken).or_else(idle) {
+            let at = LogIndex(run.entry.0 + (context.index().0 - run.first.0));
+            tracing::error!(group = %cell.id, ?at, %why, "the state machine failed");
+            state.failed = Some(why.as_str().into());
+            cell.fence(&why);
+            cell.report(Input::MachineFailed { at, what: why });
+            return None;
+        }
+        let rest = rest_of(&run, at, context.index());
+        let left = rest.as_ref().map_or(0, |rest| u64::from(rest.count));
+        let last = run.first.0 + u64::from(run.count) - 1 - left;
+        let through = LogIndex(run.through().0 - left);
+        let bytes = run.cost() - rest.as_ref().map_or(0, Applying::cost);
+        state.applied = Cursor::new(run.term, Index(last));
+        cell.applied(state.applied, through, bytes);
+        rest
     }
 
     /// The history that the machine holds is lost.
@@ -185,7 +224,7 @@ impl<M: StateMachine> Runner<M> {
                 Err(why) => refuse(&cell, why),
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("mosaik-freeze".into()).spawn(write) {
+        if let Err(error) = thread::Builder::new().name("mosaik-freeze".into()).spawn(write) {
             tracing::warn!(%error, "no thread to freeze a machine on");
             cell.report(Input::FreezeFailed(last));
         }
@@ -267,9 +306,13 @@ impl<M: StateMachine> Runner<M> {
 }
 
 impl<M: StateMachine> Run for Runner<M> {
-    fn carry_out(&mut self, job: Job, cell: &GroupCell, wakers: &mut Vec<Waker>) {
+    fn carry_out(&mut self, job: Job, cell: &GroupCell, wakers: &mut Vec<Waker>) -> Option<Job> {
         match job {
-            Job::Apply(run) => self.apply(&run, cell),
+            Job::Apply(run) => {
+                let rest = self.apply(run, cell);
+                self.hosted.make_way();
+                return rest.map(Job::Apply);
+            }
             Job::Outcome { first, count, outcome } => {
                 let fenced = self.hosted.read().failed.is_some();
                 cell.ended(first, count, outcome, fenced, wakers);
@@ -299,6 +342,7 @@ impl<M: StateMachine> Run for Runner<M> {
             Job::Reset => self.reset(cell),
             Job::End => cell.end(),
         }
+        None
     }
 }
 
@@ -314,14 +358,29 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     format!("it panicked: {}", text.unwrap_or("(no text)"))
 }
 
-/// The commands of a run, decoded one by one.
+/// What is left of a run whose data was taken up to `at`, and whose last command taken is `last`.
+fn rest_of(run: &Applying, at: usize, last: Index) -> Option<Applying> {
+    let taken = last.0 + 1 - run.first.0;
+    (at < run.data.len()).then(|| Applying {
+        entry: LogIndex(run.entry.0 + taken),
+        first: last.next(),
+        count: run.count - taken as u32,
+        data: run.data.slice(at..),
+        ..*run
+    })
+}
+
+/// The commands of a run, decoded one by one, as long as the slice lasts.
 struct Commands<'a, C> {
     data: &'a [u8],
     at: usize,
     next: Index,
+    over: bool,
     context: &'a Context,
+    slice: &'a mut Slice,
+    cell: &'a GroupCell,
     /// Why there are no more.
-    broken: &'a RefCell<Option<String>>,
+    broken: Option<String>,
     command: PhantomData<fn() -> C>,
 }
 
@@ -329,7 +388,10 @@ impl<C: Datum> Iterator for Commands<'_, C> {
     type Item = C;
 
     fn next(&mut self) -> Option<C> {
-        if self.at == self.data.len() {
+        self.over |= self.at == self.data.len();
+        // At least one in each slice.
+        self.over |= self.at > 0 && self.slice.is_over(|| self.cell.now());
+        if self.over {
             return None;
         }
         self.context.step(self.next);
@@ -344,8 +406,8 @@ impl<C: Datum> Iterator for Commands<'_, C> {
         match decoded {
             Ok(command) => Some(command),
             Err(why) => {
-                self.at = self.data.len();
-                *self.broken.borrow_mut() = Some(why);
+                self.over = true;
+                self.broken = Some(why);
                 None
             }
         }

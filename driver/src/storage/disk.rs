@@ -136,10 +136,13 @@ impl Disk for Directory {
         if self.lock.is_some() {
             return Ok(());
         }
-        fs::create_dir_all(&self.path)?;
+        let at = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+        };
+        fs::create_dir_all(&self.path).map_err(at)?;
         let options =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-        let file = options.open(self.path.join(LOCK))?;
+        let file = options.open(self.path.join(LOCK)).map_err(at)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),

@@ -7,6 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -107,7 +108,7 @@ impl StoreThread {
         let mut worker =
             Worker { store, report: Box::new(report), pending: Vec::new(), failed: None };
         let thread = thread::Builder::new().name("mosaik-store".into()).spawn(move || {
-            worker.load();
+            worker.open(&end.0);
             worker.serve(&end.0);
             // The store closes its files before the handle's owner goes on.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(worker)));
@@ -155,6 +156,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets some time pass. False if the handle is gone.
+    fn pause(&self, time: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), time, |queue| !queue.closed);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
     /// Waits for tasks, and takes as many as one sync may cover. `None` when all is done.
     fn take(&self, into: &mut Vec<Task>, mut idle: impl FnMut()) -> Option<()> {
         let is_idle = |queue: &mut Queue| queue.tasks.is_empty() && !queue.closed;
@@ -200,11 +207,33 @@ struct Worker {
 
 impl Worker {
     fn load(&mut self) {
-        let loaded = self.call(|store| {
+        let loaded = self.try_load();
+        self.loaded(loaded);
+    }
+
+    /// As [`load`](Self::load); who had the store before may need a moment to let go of it.
+    fn open(&mut self, shared: &Shared) {
+        let mut patience = limits::STORE_LOCK;
+        let mut loaded = self.try_load();
+        while matches!(loaded, Err(StoreError::Locked))
+            && !patience.is_zero()
+            && shared.pause(limits::STORE_LOCK_RETRY)
+        {
+            patience = patience.saturating_sub(limits::STORE_LOCK_RETRY);
+            loaded = self.try_load();
+        }
+        self.loaded(loaded);
+    }
+
+    fn try_load(&mut self) -> Result<Box<Loaded>, StoreError> {
+        self.call(|store| {
             let mut loaded = store.load()?;
             loaded.boot = store.raise_boot()?;
             Ok(Box::new(loaded))
-        });
+        })
+    }
+
+    fn loaded(&mut self, loaded: Result<Box<Loaded>, StoreError>) {
         self.failed = loaded.as_ref().err().cloned();
         (self.report)(Report::Loaded(loaded));
     }

@@ -81,7 +81,7 @@ fn gated() -> Rig {
             let _ = settle.send(());
             Ok(())
         }
-        Call::Write | Call::SnapshotChunk | Call::Wipe => Ok(()),
+        Call::Load | Call::Write | Call::SnapshotChunk | Call::Wipe => Ok(()),
     }));
     assert!(matches!(reports.recv().unwrap(), Report::Loaded(Ok(loaded)) if loaded.boot == 1));
     Rig { thread, reports, syncs, entered, gate, settled }
@@ -98,6 +98,22 @@ fn persisted(reports: &Receiver<Report>) -> Option<u64> {
         Report::PersistFailed { .. } => None,
         other => panic!("{other:?}"),
     }
+}
+
+/// STORE-15: who starts while a program that ends still has the directory waits for it.
+#[test]
+fn a_directory_that_is_let_go_of_is_waited_for() {
+    let mut refusals = 3;
+    let (thread, reports) = start(AskedStore::new(move |call| match call {
+        Call::Load if refusals > 0 => {
+            refusals -= 1;
+            Err(StoreError::Locked)
+        }
+        _ => Ok(()),
+    }));
+    assert!(matches!(reports.recv().unwrap(), Report::Loaded(Ok(loaded)) if loaded.boot == 1));
+    thread.submit(write(1)).unwrap();
+    assert_eq!(persisted(&reports), Some(1));
 }
 
 /// STORE-17: what waits while the disk is busy shares the next sync; reports keep the order.

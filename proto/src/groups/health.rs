@@ -70,7 +70,10 @@ pub enum Blocked {
     #[error("no leader is known")]
     NoLeader,
     /// Too few voters are linked.
-    #[error("{linked} voters are linked, {needed} are needed")]
+    #[error(
+        "{linked} voters are linked, {needed} are needed: if the others are gone for good, call recover on \
+         the most advanced survivor"
+    )]
     NoQuorum {
         /// How many are.
         linked: usize,
@@ -84,7 +87,9 @@ pub enum Blocked {
     #[error("not all founders are there")]
     Founders,
     /// Another lineage is established too: an operator must name the one that stays.
-    #[error("another history {0} of this group exists")]
+    #[error(
+        "another history {0} of this group exists: call yield_to on the leader of the one to give up"
+    )]
     Conflict(Lineage),
     /// So many voters lost their stores that nobody can be elected: an operator must call `recover`.
     #[error(
@@ -98,8 +103,9 @@ pub enum Blocked {
     /// begin anew: join again.
     #[error("the state machine serves no reads any more: {0}")]
     Fenced(String),
-    /// The store failed and is being replaced.
-    #[error("the store failed: {0}")]
+    /// The store failed. It is begun anew, if that helps; if this stays so, mend what is wrong and join
+    /// again: meanwhile commands and linearizable reads wait for their deadlines.
+    #[error("{0}; if this stays so, mend it and join again")]
     StoreFailed(StoreFault),
     /// The group is being left.
     #[error("the group is being left")]

@@ -471,7 +471,7 @@ pub enum OperatorError {
     #[error("{0} has more of the log: recover there")]
     BehindAnother(PeerId),
     /// There is nothing to recover from: this member copies no lineage, or its group works.
-    #[error("there is nothing to recover from")]
+    #[error("there is nothing to recover: this member has no history of its group, or that works")]
     NothingToRecover,
     /// No conflict with that lineage is known here.
     #[error("no conflict with that lineage is known here")]
@@ -492,7 +492,8 @@ pub enum Notice {
     Superseded {
         /// Which.
         lineage: Lineage,
-        /// Commands that it had and that are not in force.
+        /// Commands that this member had of it. They are not in force, unless the other history was made
+        /// from this one: then those up to that place ([`Status::forked_from`]) are.
         lost: u64,
     },
     /// Another lineage that will never yield was met.
