@@ -173,6 +173,8 @@ pub enum Mutant {
     LeaverStaysListed,
     /// A leader whose machine failed leads on (G37).
     FencedLeads,
+    /// A member whose store cannot be begun anew lets commands wait for their deadlines.
+    StorelessWaits,
     /// A leader takes what is in its log already: sent again, it is applied twice (S11).
     DuplicateAdmitted,
     /// A new leader does not know which commands its log holds beyond what is applied (S11).
@@ -274,7 +276,7 @@ impl Mutant {
     ];
 
     /// Those of groups: their own tests see them (`proto/tests/groups/mutants.rs`).
-    pub const OF_GROUPS: [Self; 35] = [
+    pub const OF_GROUPS: [Self; 36] = [
         Self::EstablishedYields,
         Self::EstablishedOutranked,
         Self::RankInverted,
@@ -295,6 +297,7 @@ impl Mutant {
         Self::LeaverLeads,
         Self::LeaverStaysListed,
         Self::FencedLeads,
+        Self::StorelessWaits,
         Self::DuplicateAdmitted,
         Self::TailNotSearched,
         Self::TakenIsInForce,

@@ -25,6 +25,8 @@ struct State {
     backlog_bytes: usize,
     /// The store must not be touched, or wiping it did not help: nothing is tried again.
     given_up: bool,
+    /// What was reported last.
+    fault: Option<StoreFault>,
     /// A failure was reported, and no wipe since.
     failed: bool,
     wiping: bool,
@@ -52,8 +54,9 @@ impl Store {
             Err(error) => {
                 self.open.change(|open| *open = false);
                 let state = &mut *lock(&self.state);
-                state.given_up = true;
-                cell.report(Input::StoreFailed(StoreFault::Failed(error.to_string())));
+                let fault = StoreFault::Failed(error.to_string());
+                (state.given_up, state.fault) = (true, Some(fault.clone()));
+                cell.report(Input::StoreFailed(fault));
             }
         }
     }
@@ -66,11 +69,15 @@ impl Store {
         self.submit(Task::RememberBoot(seat, boot), cell);
     }
 
-    /// Forgets everything, unless that would destroy what another program may need.
+    /// Forgets everything, unless that would destroy what another program may need: then the core
+    /// hears again that there is no store.
     pub(crate) fn wipe(&self, cell: &GroupCell) {
         {
             let state = &mut *lock(&self.state);
             if state.given_up {
+                if let Some(fault) = state.fault.clone() {
+                    cell.report(Input::StoreFailed(fault));
+                }
                 return;
             }
             state.backlog.clear();
@@ -175,6 +182,7 @@ impl Store {
             StoreError::Damaged { .. } => StoreFault::Damaged(error.to_string()),
             _ => StoreFault::Failed(error.to_string()),
         };
+        lock(&self.state).fault = Some(fault.clone());
         cell.report(Input::StoreFailed(fault));
     }
 }

@@ -36,7 +36,7 @@ impl Group {
     pub(super) fn on_read(&mut self, id: u64, cx: &mut Cx<'_>) {
         let now = cx.now();
         self.calls.reads.read(id, now, &mut self.calls.out);
-        if self.fenced.is_some() {
+        if self.fenced.is_some() || self.storeless {
             self.calls.reads.fail_all(&mut self.calls.out);
         }
     }
@@ -45,6 +45,8 @@ impl Group {
     pub(super) fn judge_calls(&mut self) {
         let rejection = if self.leaving.is_some() {
             Some(Rejection::Closed)
+        } else if self.storeless {
+            Some(Rejection::StoreFailed)
         } else {
             (!self.config.can_vote).then_some(Rejection::ReadOnly)
         };
@@ -52,8 +54,8 @@ impl Group {
     }
 
     /// Nothing more is applied here: what waits for that ends.
-    pub(super) fn end_calls(&mut self, cx: &mut Cx<'_>) {
-        self.calls.client.close(Rejection::Closed, &mut self.calls.out);
+    pub(super) fn end_calls(&mut self, rejection: Rejection, cx: &mut Cx<'_>) {
+        self.calls.client.close(rejection, &mut self.calls.out);
         self.calls.reads.fail_all(&mut self.calls.out);
         self.say(cx);
     }

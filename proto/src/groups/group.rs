@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    Action, Counter, GroupConfig, Input, Loaded, Notice, Output, StoreFault,
+    Action, Counter, GroupConfig, Input, Loaded, Notice, Output, Rejection, StoreFault,
     applying::Handing,
     bonds::{BondEvent, Bonds},
     boots::{Boots, Start},
@@ -64,6 +64,8 @@ pub(super) struct Group {
     /// It leads, but should not.
     hand_on: bool,
     pub(super) store_fault: Option<StoreFault>,
+    /// The store cannot be begun anew either, or is another's: this member takes no part.
+    pub(super) storeless: bool,
     pub(super) leaving: Option<Leaving>,
     pub(super) operator: Operator,
     pub(super) published: Published,
@@ -103,6 +105,7 @@ impl Group {
             fenced: None,
             hand_on: false,
             store_fault: None,
+            storeless: false,
             leaving: None,
             operator: Operator::default(),
             published: Published::default(),
@@ -169,7 +172,7 @@ impl Group {
             Input::Persisted(ticket) => self.raft(raft::Event::Persisted(ticket), cx),
             Input::Applied(through) => self.handing.on_applied(through),
             Input::MachineFailed { at, what } => {
-                self.end_calls(cx);
+                self.end_calls(Rejection::Closed, cx);
                 self.fence(alloc::format!("entry {at:?}: {what}"), cx);
             }
             input => self.on_sync_input(input, cx),
@@ -274,6 +277,8 @@ impl Group {
         self.boots = Boots::new(boots);
         self.store_fault = None;
         self.wiping = false;
+        self.storeless = false;
+        self.judge_calls();
         self.dirty = Dirty { bonds: true, standing: true };
         self.published.dirty = true;
         let lineage = stored.base.lineage;
@@ -295,17 +300,30 @@ impl Group {
         self.notice(Notice::StoreLost(fault.clone()), cx);
         self.store_fault = Some(fault);
         self.published.dirty = true;
+        self.end_without_store(cx);
     }
 
     /// GRP-19: a store that failed is never adopted again. One that cannot even be made anew ends
     /// this member's part until it is joined again.
     fn on_store_failed(&mut self, fault: StoreFault, cx: &mut Cx<'_>) {
-        self.notice(Notice::StoreLost(fault.clone()), cx);
-        if !self.wiping {
+        if self.store_fault.as_ref() != Some(&fault) {
+            self.notice(Notice::StoreLost(fault.clone()), cx);
+        }
+        if self.wiping {
+            self.end_without_store(cx);
+        } else {
             self.begin_anew(cx);
         }
         self.store_fault = Some(fault);
         self.published.dirty = true;
+    }
+
+    /// Commands and reads would wait for nothing.
+    fn end_without_store(&mut self, cx: &mut Cx<'_>) {
+        if !mutant::on(Mutant::StorelessWaits) {
+            self.storeless = true;
+            self.end_calls(Rejection::StoreFailed, cx);
+        }
     }
 
     /// GRP-26: a machine that failed serves nobody; the others must not wait for this member to lead.

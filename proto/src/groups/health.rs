@@ -104,7 +104,8 @@ pub enum Blocked {
     #[error("the state machine serves no reads any more: {0}")]
     Fenced(String),
     /// The store failed. It is begun anew, if that helps; if this stays so, mend what is wrong and join
-    /// again: meanwhile commands and linearizable reads wait for their deadlines.
+    /// again: meanwhile commands are rejected with
+    /// [`Rejection::StoreFailed`](super::Rejection::StoreFailed), and linearizable reads fail.
     #[error("{0}; if this stays so, mend it and join again")]
     StoreFailed(StoreFault),
     /// The group is being left.

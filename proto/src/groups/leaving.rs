@@ -1,6 +1,6 @@
 //! Leaving in good order.
 
-use super::{Output, context::Cx, frames::Announcement, group::Group, state::State};
+use super::{Output, Rejection, context::Cx, frames::Announcement, group::Group, state::State};
 use crate::{
     mutant::{self, Mutant},
     raft::{self, Raft, Seat},
@@ -98,7 +98,7 @@ impl Group {
         self.closed = true;
         self.announce(cx);
         self.end_requests(cx);
-        self.end_calls(cx);
+        self.end_calls(Rejection::Closed, cx);
         self.output(cx, Output::Closed);
     }
 }

@@ -437,6 +437,10 @@ pub enum Rejection {
     /// The group was left, or its node ended.
     #[error("the group was left")]
     Closed,
+    /// This member's store failed and cannot be begun anew: execute at another member, or mend what is
+    /// wrong and join again.
+    #[error("this member's store failed, and it takes no part until it is joined again")]
+    StoreFailed,
     /// This member may not write.
     #[error("this member may only read")]
     ReadOnly,

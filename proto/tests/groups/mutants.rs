@@ -77,6 +77,7 @@ const SCHEDULES: &[Schedule] = schedules! {
         v8_rolled_back_seat_votes_again
         v8b_copy_of_running_store
         grp_19_a_store_that_fails_is_begun_anew
+        grp_19_who_has_no_store_says_so_to_all_who_wait
         grp_19_a_member_that_joins_again_has_another_seat
         late_append_of_dead_founder_adopted_after_its_restart
         v7_late_rank_of_ended_lineage

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use mosaik_proto::{
-    groups::{Blocked, GroupConfig, Input, Notice, OperatorError, Outcome, StoreFault},
+    groups::{Blocked, GroupConfig, Input, Notice, OperatorError, Outcome, Rejection, StoreFault},
     ids::RequestId,
     limits,
     raft::SeatId,
@@ -68,6 +68,33 @@ pub(crate) fn grp_19_a_store_that_fails_is_begun_anew() {
         assert_ne!(cluster.hosts[at].status().seat, seat);
         holds_all(&cluster, &commands);
     }
+}
+
+/// GRP-19: a store that cannot be begun anew serves nobody, and nobody waits for it.
+#[test]
+pub(crate) fn grp_19_who_has_no_store_says_so_to_all_who_wait() {
+    let (mut cluster, _) = formed(5, 3, |_| durable());
+    let at = (cluster.leader().unwrap() + 1) % 3;
+    cluster.partition(&[at]);
+    let (waits, fault) = (cluster.execute(at), StoreFault::Failed("no space".into()));
+    cluster.input(at, Input::Read(1));
+    cluster.input(at, Input::StoreFailed(fault.clone()));
+    assert_eq!(cluster.hosts[at].outcomes.get(&waits), None, "another store may help");
+    cluster.input(at, Input::StoreFailed(fault.clone()));
+    let late = cluster.execute(at);
+    cluster.input(at, Input::Read(2));
+    let host = &cluster.hosts[at];
+    for command in [waits, late] {
+        let end = host.outcomes.get(&command);
+        assert_eq!(end, Some(&Outcome::Rejected(Rejection::StoreFailed)), "{command}");
+    }
+    assert!([1, 2].iter().all(|read| host.reads.get(read) == Some(&None)), "{:?}", host.reads);
+    assert_eq!(host.notices, [Notice::StoreLost(fault)], "it is said once");
+    // If it comes after all, all is well.
+    cluster.heal();
+    cluster.until("it is refilled", 10 * SECOND, Cluster::is_settled);
+    let next = cluster.execute(at);
+    cluster.until("the next", 5 * SECOND, |cluster| cluster.committed(at, next));
 }
 
 /// GRP-19: in memory, too, who begins anew is somebody else.

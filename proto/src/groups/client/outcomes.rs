@@ -159,7 +159,7 @@ impl Client {
 
     /// Everything ends: this member applies nothing more. New commands are rejected.
     pub(in crate::groups) fn close(&mut self, rejection: Rejection, out: &mut Outbox<Output>) {
-        self.refusing = Some(rejection);
+        self.refuse(Some(rejection));
         self.begin_again();
         for mut batch in core::mem::take(&mut self.batches) {
             if !batch.told {
