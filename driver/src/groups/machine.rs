@@ -22,6 +22,14 @@ impl<T: Datum + Sync + Clone> Command for T {}
 /// randomness, no iteration over hash maps. A member whose machine panics, or meets a command that it
 /// cannot decode, stops applying and serves no more reads (it is *fenced*); the others go on.
 ///
+/// # Another version
+/// The log holds commands as they were encoded, and while a group is upgraded its members are of two
+/// versions. So every member must be able to decode a new command, and apply old ones as before, before
+/// the first member sends one: two steps. With serde's encoding (see [`Datum`]) that means new variants
+/// behind those that an enum has; a field cannot be added to what exists, but a variant that has it can.
+/// What cannot be done so is another machine: give it another [`signature`](Self::signature), which
+/// makes it another group, and hand the state over yourself.
+///
 /// ```
 /// use mosaik_driver::groups::{ApplyContext, LogReplaySync, StateMachine};
 /// use mosaik_proto::UniqueId;
@@ -66,7 +74,8 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// Applies one command.
     fn apply(&mut self, command: Self::Command, context: &dyn ApplyContext);
 
-    /// Applies commands that follow each other. Takes all of them.
+    /// Applies commands that follow each other. A long run comes in several parts, and what this leaves
+    /// untaken comes again; a machine that takes none has failed.
     fn apply_batch(
         &mut self,
         commands: impl IntoIterator<Item = Self::Command>,
