@@ -112,7 +112,9 @@ impl<M: StateMachine> GroupBuilder<'_, M> {
     /// ([`with_secret_key`](crate::NetworkBuilder::with_secret_key)). Restoring the directory from a copy
     /// counts as losing it.
     pub fn with_data_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.store = Keep::Directory(path.into());
+        let path = path.into();
+        // The place is that of now, wherever the program goes before the store is opened.
+        self.store = Keep::Directory(std::path::absolute(&path).unwrap_or(path));
         self
     }
 

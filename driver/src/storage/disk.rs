@@ -148,9 +148,10 @@ impl Disk for Directory {
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // The name of the directory itself must survive as well. Not every system can sync it.
-        if let Some(parent) = self.path.parent() {
-            let _ = sync_directory(parent);
+        // The names of the directory, and of those above that were made with it, must survive as
+        // well. Not every system can sync them, and not every one is ours to open.
+        for above in self.path.ancestors().skip(1) {
+            let _ = sync_directory(above);
         }
         self.lock = Some(file);
         Ok(())
