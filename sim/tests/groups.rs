@@ -165,6 +165,14 @@ fn grp_24_nothing_is_written_behind_the_end() {
     assert!(report.is_ok(), "{report:?}");
 }
 
+/// A history that was made from a copy, and whose members have all forgotten that at the end: answers of
+/// the first one count in it.
+#[test]
+fn a_fork_is_remembered_where_its_members_forget_it() {
+    let report = Groups::new(39_330).run();
+    assert!(report.is_ok(), "{report:?}");
+}
+
 #[test]
 fn one_seed_has_one_trace() {
     for seed in [3, 6] {

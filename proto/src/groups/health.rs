@@ -34,7 +34,8 @@ pub struct Status {
     pub seat: Option<Seat>,
     /// The history that it takes part in.
     pub lineage: Option<Lineage>,
-    /// What that history was made from by [`Input::Recover`](super::Input::Recover).
+    /// What that history was made from, by [`Input::Recover`](super::Input::Recover) or from a copy in
+    /// memory. A member that joined or started behind the entry that says so does not know.
     pub forked_from: Option<(Lineage, Index)>,
     /// The voters in force.
     pub voters: Vec<Member>,

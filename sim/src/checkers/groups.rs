@@ -99,6 +99,8 @@ pub struct Groups {
     left: BTreeMap<Lineage, u64>,
     /// Lineages that a conflict was reported with.
     conflicts: BTreeSet<Lineage>,
+    /// Lineages that were made from another: members forget that with the entry that says so.
+    forks: BTreeSet<Lineage>,
 }
 
 impl Groups {
@@ -118,6 +120,12 @@ impl Groups {
     #[must_use]
     pub const fn conflicts(&self) -> &BTreeSet<Lineage> {
         &self.conflicts
+    }
+
+    /// True if any member ever said that a lineage was made from another, whose answers count in it.
+    #[must_use]
+    pub fn is_fork(&self, lineage: Lineage) -> bool {
+        self.forks.contains(&lineage)
     }
 
     /// Looks at all that a step of a process asks for, before any of it is done.
@@ -221,6 +229,9 @@ impl Groups {
         let durable = member.durable;
         self.voters(status);
         let (Some(lineage), Some(seat)) = (status.lineage, status.seat) else { return Ok(()) };
+        if status.forked_from.is_some() {
+            self.forks.insert(lineage);
+        }
         if status.role == Role::Leader {
             let new = self.lineages.lead(lineage, status.term, seat, durable)?;
             self.figures.leaders += u64::from(new);

@@ -35,10 +35,11 @@ pub(super) fn end(world: &mut World, group: GroupId, strict: bool) -> Result<End
         let what = format!("commands are lost, with an excuse: {losses:?}; operator: {operator}");
         return Err(Failure::Safety(what));
     }
-    let judged = if forked(world, group) {
+    let checkers = &world.checkers().groups;
+    let judged = if checkers.is_fork(lineage) {
         Judged::default()
     } else {
-        world.checkers().groups.history.judge(group, lineage).map_err(Failure::Safety)?
+        checkers.history.judge(group, lineage).map_err(Failure::Safety)?
     };
     Ok(End { served, judged, losses, operator })
 }
@@ -86,11 +87,6 @@ fn fresh(world: &mut World, group: GroupId) -> Result<(), Failure> {
 
 fn lineage(world: &World, group: GroupId) -> Option<Lineage> {
     world.hosts().find_map(|host| world.group_status(host, group)?.lineage)
-}
-
-fn forked(world: &World, group: GroupId) -> bool {
-    let of = |host| world.group_status(host, group).and_then(|status| status.forked_from);
-    world.hosts().any(|host| of(host).is_some())
 }
 
 /// Commands that clients were told are in force in histories that are not there any more, and that no
