@@ -9,6 +9,8 @@
 //! | `groups/reads/leader`, `/follower` | 256 tasks each loop a linearizable read |
 //! | `groups/disk/K` | as `leader`, with a write-ahead log; beside it bare append-and-fdatasync of the same batches |
 //! | `groups/disk-fsyncs/K` | fsyncs of all three members per batch that a store was asked to make durable |
+//! | `groups/formation/memory`, `/disk` | from three calls of `join` until all are online, the slowest round |
+//! | `groups/leave/memory`, `/disk` | the slowest write at a follower while the leader leaves in good order |
 //!
 //! `tokio` and `smol` have several threads, `tokio1` and `smol1` one. On smol the loops run where the nodes do.
 //! The row `groups/leader/1` has raw quinn round trips beside it, and a line with both medians of time.
@@ -127,6 +129,8 @@ struct Trio {
     /// The places of the leader and of a follower.
     leader: usize,
     follower: usize,
+    /// How long it took until all were online.
+    formation: Duration,
 }
 
 impl Trio {
@@ -134,10 +138,13 @@ impl Trio {
         let id = NetworkId::random();
         let key = GroupKey::random();
         let (mut networks, mut groups) = (Vec::new(), Vec::new());
-        for member in 0..3 {
+        for _ in 0..3 {
             let at_once = Config::builder().with_local_discovery(true);
-            let network = home.node(id, at_once).await;
-            let groups_of = (*network).as_ref().groups();
+            networks.push(home.node(id, at_once).await);
+        }
+        let begun = Instant::now();
+        for (member, network) in networks.iter().enumerate() {
+            let groups_of = (**network).as_ref().groups();
             let builder = groups_of.with_key(key).with_state_machine(Tally::default());
             groups.push(Arc::new(match disk {
                 Some((place, counts)) => {
@@ -146,18 +153,18 @@ impl Trio {
                 }
                 None => builder.join(),
             }));
-            networks.push(network);
         }
         for group in &groups {
             group.when().online().await;
         }
+        let formation = begun.elapsed();
         // The second voter enters with the first command.
         groups[0].execute([0; 16]).await.expect("the first command");
         while !groups.iter().any(|group| group.status().voters.len() == 3) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let leader = groups.iter().position(|group| group.is_leader()).expect("a leader");
-        Self { home, networks, groups, leader, follower: (leader + 1) % 3 }
+        Self { home, networks, groups, leader, follower: (leader + 1) % 3, formation }
     }
 
     /// Commands per second of `tasks` loops on one member, and how long each took.
@@ -222,6 +229,7 @@ fn main() {
         executor.block_on(async {
             memory(&options, runtime).await;
             disk(&options, runtime).await;
+            lives(&options, runtime).await;
         });
         executor.shutdown_timeout(Duration::from_secs(3));
     }
@@ -288,8 +296,7 @@ async fn disk(options: &Options, runtime: &str) {
     if !names.iter().any(|(_, name)| options.wants(name)) {
         return;
     }
-    let place: PathBuf =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-bench-{}", std::process::id()));
+    let place = place();
     let counts = Arc::default();
     let trio = Trio::new(home(runtime), Some((&place, &counts))).await;
     for (tasks, name) in names {
@@ -315,6 +322,44 @@ async fn disk(options: &Options, runtime: &str) {
     }
     trio.end().await;
     drop(fs::remove_dir_all(&place));
+}
+
+/// A group begins, and its leader leaves while a follower writes.
+async fn lives(options: &Options, runtime: &str) {
+    for kind in ["memory", "disk"] {
+        let names = ["formation", "leave"].map(|what| format!("groups/{what}/{kind}/{runtime}"));
+        if !names.iter().any(|name| options.wants(name)) {
+            continue;
+        }
+        let place = place();
+        let (mut formation, mut worst) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..options.rounds {
+            let counts = Arc::default();
+            let disk = (kind == "disk").then_some((place.as_path(), &counts));
+            let mut trio = Trio::new(home(runtime), disk).await;
+            formation = formation.max(trio.formation);
+            // It leaves with its last handle.
+            let stays = Arc::clone(&trio.groups[trio.follower]);
+            let leaves = std::mem::replace(&mut trio.groups[trio.leader], stays);
+            let leave = async {
+                tokio::time::sleep(options.time / 2).await;
+                drop(leaves);
+            };
+            let load = trio.load(trio.follower, 1, options.time, false);
+            let ((_, trips), ()) = futures::future::join(load, leave).await;
+            worst = worst.max(trips.into_iter().max().unwrap_or_default());
+            trio.end().await;
+            drop(fs::remove_dir_all(&place));
+        }
+        for (name, time) in names.iter().zip([formation, worst]) {
+            println!("RESULT name={name} ours={:.1} unit=ms", time.as_secs_f64() * 1e3);
+        }
+    }
+}
+
+/// Where stores are for a while.
+fn place() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("groups-bench-{}", std::process::id()))
 }
 
 /// Commands per second of appending and syncing batches of so many to three files, one after the
