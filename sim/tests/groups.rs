@@ -173,6 +173,13 @@ fn a_fork_is_remembered_where_its_members_forget_it() {
     assert!(report.is_ok(), "{report:?}");
 }
 
+/// A snapshot that could not be installed left the machine as it was: what it is handed next follows that.
+#[test]
+fn grp_47_a_machine_goes_on_where_it_was_if_a_snapshot_is_not_installed() {
+    let report = Groups::new(45_412).run();
+    assert!(report.is_ok(), "{report:?}");
+}
+
 #[test]
 fn one_seed_has_one_trace() {
     for seed in [3, 6] {

@@ -154,6 +154,9 @@ impl Groups {
                 self.logs.loaded(part, loaded);
                 member.loaded(&loaded.stored);
             }
+            Input::InstallFailed { .. } => {
+                self.members.get_mut(&part).into_iter().for_each(Member::install_failed);
+            }
             Input::Persisted(ticket) => self.logs.persisted(part, *ticket),
             _ => {}
         }

@@ -25,6 +25,8 @@ pub(super) struct Member {
     ahead: VecDeque<Ahead>,
     /// The last command and entry that were handed over.
     handed: (Index, LogIndex),
+    /// The same before a snapshot that is being installed: where the machine is if that fails.
+    before: Option<(Index, LogIndex)>,
     /// Term and commit are those of a seat: a new one may follow the same lineage from the beginning.
     seat: Option<Seat>,
     committed: Index,
@@ -38,6 +40,7 @@ impl Member {
             lineage: None,
             ahead: VecDeque::new(),
             handed: (Index::ZERO, LogIndex(0)),
+            before: None,
             seat: None,
             committed: Index::ZERO,
             term: Term(0),
@@ -87,10 +90,17 @@ impl Member {
 
     pub(super) fn install(&mut self, snapshot: &Snapshot) {
         self.turn(Some(snapshot.lineage));
+        self.before = Some(self.handed);
         self.handed = (Index(snapshot.commands), snapshot.last.index);
     }
 
+    /// The machine is as it was (GRP-47), unless it began anew meanwhile.
+    pub(super) fn install_failed(&mut self) {
+        self.handed = self.before.take().unwrap_or(self.handed);
+    }
+
     pub(super) fn reset(&mut self) {
+        self.before = None;
         self.ahead.pop_front_if(|ahead| *ahead == Ahead::Reset);
         self.handed = (Index::ZERO, LogIndex(0));
         self.turn(self.present());
