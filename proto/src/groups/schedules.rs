@@ -275,6 +275,11 @@ impl World {
         let Some(term) = source.log.term_at(at) else { return };
         let table = source.calls.sessions.encode(at);
         let (applied, commands) = (source.applied.clone(), source.commands);
+        // A leader of an earlier term has been replaced, and learns that with the snapshot (GRP-47).
+        if self.nodes[to].term < term {
+            self.nodes[to].term = term;
+            self.lead(to, None);
+        }
         let node = &mut self.nodes[to];
         let keeps = node.log.term_at(at) == Some(term);
         if keeps {
@@ -545,6 +550,14 @@ proptest! {
         }
         world.check();
     }
+}
+
+/// A snapshot reaches somebody who led before what it covers.
+#[test]
+fn a_former_leader_that_gets_a_snapshot_leads_no_more() {
+    let mut world = World::new(14_980_581_756_983_997_381);
+    (0..890).for_each(|_| world.step());
+    world.check();
 }
 
 /// The schedules above are worth something: they lead to every outcome.
